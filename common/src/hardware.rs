@@ -1,0 +1,63 @@
+//! What machines are made of, in words that both daemons use.
+
+use crate::words;
+
+words! {
+    /// CPU architecture, in Debian's spelling.
+    Architecture {
+        /// x86-64.
+        Amd64 = "amd64",
+        /// 64-bit Arm.
+        Arm64 = "arm64",
+    }
+}
+
+words! {
+    /// How the machine's firmware boots.
+    Firmware {
+        /// Legacy PC BIOS.
+        Bios = "bios",
+        /// UEFI.
+        Uefi = "uefi",
+    }
+}
+
+words! {
+    /// What a BMC says of the chassis power. Not knowing is `Option::None`.
+    PowerState {
+        /// Off (ACPI G2/S5 or mechanical off).
+        Off = "off",
+        /// On.
+        On = "on",
+    }
+}
+
+words! {
+    /// What the machine's firmware boots next, once.
+    BootDevice {
+        /// PXE or UEFI network boot.
+        Network = "network",
+        /// The first disk.
+        Disk = "disk",
+    }
+}
+
+words! {
+    /// How a BMC is spoken to.
+    BmcProtocol {
+        /// IPMI 2.0 over RMCP+.
+        Ipmi = "ipmi",
+    }
+}
+
+words! {
+    /// How a blob is compressed.
+    Compression {
+        /// As is.
+        None = "none",
+        /// RFC 1952.
+        Gzip = "gzip",
+        /// RFC 8878.
+        Zstd = "zstd",
+    }
+}

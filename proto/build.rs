@@ -1,0 +1,27 @@
+//! Compiles the contract without protoc and keeps the descriptor set for reflection.
+
+use std::{env, fs, path::Path};
+
+use prost::Message as _;
+
+const FILES: &[&str] = &[
+    "farrier/v1/common.proto",
+    "farrier/v1/machines.proto",
+    "farrier/v1/subnets.proto",
+    "farrier/v1/racks.proto",
+    "farrier/v1/images.proto",
+    "farrier/v1/users.proto",
+    "farrier/v1/events.proto",
+    "farrier/agent/v1/agent.proto",
+    "farrier/rack/v1/rack.proto",
+    "farrier/rack/v1/gateway.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = env::var("OUT_DIR")?;
+    fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
