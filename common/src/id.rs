@@ -81,6 +81,16 @@ impl<K: Kind> FromStr for Id<K> {
     }
 }
 
+impl<K> serde::Serialize for Id<K> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+impl<'de, K: Kind> serde::Deserialize<'de> for Id<K> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
 impl<K> Clone for Id<K> {
     fn clone(&self) -> Self {
         *self

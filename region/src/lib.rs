@@ -1,1 +1,5 @@
-//! To be written.
+//! The region service: owns the machine database and the life-cycle, and drives the racks.
+//!
+//! Layers, one way: `api → app → {domain, store}`, `engine → {domain, store, racks}`. See `docs/architecture.md`.
+
+pub mod domain;

@@ -1,0 +1,332 @@
+//! What the engine does next with one machine: a pure function of the machine, what was seen, and the time.
+//!
+//! **Invariant:** same input, same output; at most one effect or one move per call. Nothing here knows how an effect is
+//! done. A machine can leave each working state only along an edge of the table.
+
+use chrono::TimeDelta;
+use farrier_common::{clock::Timestamp, hardware::{BootDevice, PowerState}};
+
+use super::{
+    lifecycle::{Class, Event, Phase, State},
+    machine::Machine,
+    observation::{Effect, Observation, TaskKind, TaskResult, TaskStatus, Trouble, TroubleKind},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The next step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Nothing to do until somebody acts.
+    Rest,
+    /// Look again later.
+    Wait {
+        /// When.
+        after: TimeDelta,
+        /// What is waited for.
+        why: String,
+    },
+    /// Do one thing outside.
+    Do {
+        /// What.
+        effect: Effect,
+        /// The phase to enter once it is done; `None`: look again at once.
+        then: Option<Phase>,
+    },
+    /// Begin a phase.
+    Enter {
+        /// Which.
+        phase: Phase,
+        /// Why.
+        why: String,
+    },
+    /// Leave the state.
+    Move {
+        /// Along which edge.
+        event: Event,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Bounds that operators may set.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How long a boot may take until the agent says hello.
+    pub boot_timeout: TimeDelta,
+    /// Fresh boots per state before it fails.
+    pub boot_tries: u32,
+    /// Tries to reach a BMC before commissioning fails.
+    pub probe_tries: u32,
+    /// How long the agent has to power off in order before the BMC does it.
+    pub power_off_grace: TimeDelta,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            boot_timeout: TimeDelta::minutes(10),
+            boot_tries: 3,
+            probe_tries: 5,
+            power_off_grace: TimeDelta::seconds(45),
+        }
+    }
+}
+
+/// Reports wake the engine, so this is only how often it looks by itself.
+const LOOK: TimeDelta = TimeDelta::seconds(15);
+const SOON: TimeDelta = TimeDelta::seconds(3);
+const RACK_AWAY: TimeDelta = TimeDelta::seconds(20);
+
+/// Must the BMC be asked before [`decide`] is called?
+#[must_use]
+pub fn asks_power(m: &Machine) -> bool {
+    match m.work.phase {
+        None | Some(Phase::ProbeBmc | Phase::BmcAccount) => false,
+        Some(
+            Phase::PowerOff
+            | Phase::Boot
+            | Phase::Inventory
+            | Phase::WriteImage
+            | Phase::Erase
+            | Phase::Finish
+            | Phase::StartOs
+            | Phase::AwaitOs,
+        ) => m.state.class() == Class::Working,
+    }
+}
+
+/// Do the disks have to be wiped before the machine may become ready?
+#[must_use]
+pub fn owes_erase(m: &Machine) -> bool {
+    m.details.dirty && !m.details.skip_erase
+}
+
+/// The next step.
+#[must_use]
+pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> Decision {
+    if m.state.class() != Class::Working {
+        return at_rest(m, seen);
+    }
+    if m.deadline.is_some_and(|d| now >= d) {
+        let phase = m.work.phase.map_or("before its first step", Phase::as_str);
+        return leave(Event::Timeout, format!("the deadline passed in {phase}: {}", m.reason));
+    }
+    let Some(phase) = m.work.phase else { return begin(m) };
+    if phase != Phase::Finish && asks_power(m) {
+        if let Some(trouble) = power_trouble(m, seen) {
+            return trouble;
+        }
+    }
+    let off = matches!(seen.power, Some(Ok(PowerState::Off)));
+    match phase {
+        Phase::ProbeBmc => act(Effect::ProbeBmc, Some(Phase::BmcAccount)),
+        Phase::BmcAccount => account(m),
+        Phase::PowerOff if off => enter(Phase::Boot, "the machine is off"),
+        Phase::PowerOff => act(Effect::PowerOff, None),
+        Phase::Boot => boot(m, seen, off, rules, now),
+        Phase::Inventory => task(m, seen, off, TaskKind::Inventory, rules),
+        Phase::WriteImage => task(m, seen, off, TaskKind::WriteImage, rules),
+        Phase::Erase => task(m, seen, off, TaskKind::Erase, rules),
+        Phase::Finish => finish(m, seen, off, rules, now),
+        Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(off)),
+        Phase::AwaitOs => await_os(seen, off),
+    }
+}
+
+/// What follows when an effect did not succeed.
+#[must_use]
+pub fn on_trouble(m: &Machine, effect: &Effect, trouble: &Trouble, rules: &Rules) -> Decision {
+    let what = effect.describe();
+    let working = m.state.class() == Class::Working;
+    let out_of_tries = *effect == Effect::ProbeBmc && m.work.attempts + 1 >= rules.probe_tries;
+    if working && (trouble.kind == TroubleKind::Permanent || out_of_tries) {
+        return leave(Event::Fail, format!("could not {what}: {}", trouble.text));
+    }
+    Decision::Wait { after: patience(m.work.attempts), why: format!("could not {what}, trying again: {}", trouble.text) }
+}
+
+fn at_rest(m: &Machine, seen: &Observation) -> Decision {
+    unpublished(m, seen).unwrap_or(Decision::Rest)
+}
+
+fn begin(m: &Machine) -> Decision {
+    match m.state {
+        State::Releasing if !m.details.dirty => leave(Event::Done, "nothing was deployed since the last wipe"),
+        State::Releasing if !owes_erase(m) => enter(Phase::Finish, "released without erasing, as asked"),
+        s => match s.phases().first() {
+            Some(&first) => enter(first, s.summary()),
+            None => leave(Event::Fail, format!("the work of {s} is not available in this release")),
+        },
+    }
+}
+
+fn account(m: &Machine) -> Decision {
+    match &m.details.bmc {
+        Some(bmc) if bmc.use_as_is => enter(Phase::PowerOff, "the given BMC account is used as it is"),
+        Some(bmc) if bmc.managed => enter(Phase::PowerOff, "the BMC account is ours already"),
+        Some(_) => act(Effect::EnsureBmcAccount, Some(Phase::PowerOff)),
+        None => leave(Event::Fail, "no BMC is known: commission the machine with its BMC's address and account"),
+    }
+}
+
+fn boot(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestamp) -> Decision {
+    if let Some(publish) = unpublished(m, seen) {
+        return publish;
+    }
+    if seen.boot.as_ref().is_some_and(|b| b.hello) {
+        return enter(first_task(m), "the agent is there");
+    }
+    if m.phase_age(now) >= rules.boot_timeout {
+        let minutes = rules.boot_timeout.num_minutes();
+        return again(m, rules, &format!("no agent within {minutes} minutes of power on"));
+    }
+    if off {
+        return act(Effect::StartFrom(BootDevice::Network), None);
+    }
+    wait(LOOK, "booting the ephemeral image: waiting for its agent")
+}
+
+const fn first_task(m: &Machine) -> Phase {
+    match m.state {
+        State::Deploying => Phase::WriteImage,
+        State::Releasing => Phase::Erase,
+        State::New
+        | State::Commissioning
+        | State::Testing
+        | State::Ready
+        | State::Allocated
+        | State::Deployed
+        | State::EnteringRescue
+        | State::Rescue
+        | State::ExitingRescue
+        | State::Broken
+        | State::FailedCommissioning
+        | State::FailedTesting
+        | State::FailedDeployment
+        | State::FailedReleasing
+        | State::FailedEnteringRescue
+        | State::FailedExitingRescue => Phase::Inventory,
+    }
+}
+
+fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rules) -> Decision {
+    let status = seen.boot.as_ref().and_then(|b| b.task.as_ref()).filter(|t| t.kind == kind).map(|t| &t.status);
+    match status {
+        Some(TaskStatus::Done(result)) => after_task(m, result),
+        Some(TaskStatus::Failed(reason)) => leave(Event::Fail, format!("the agent could not do {kind}: {reason}")),
+        Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if off => {
+            again(m, rules, &format!("the machine went off during {kind}"))
+        }
+        Some(TaskStatus::Running(progress)) => wait(LOOK, format!("the agent does {kind}: {progress}")),
+        Some(TaskStatus::Pending) | None => wait(LOOK, format!("the agent is about to do {kind}")),
+    }
+}
+
+fn after_task(m: &Machine, result: &TaskResult) -> Decision {
+    match result {
+        TaskResult::Inventory { .. } if owes_erase(m) => enter(Phase::Erase, "its disks may hold an owner's data"),
+        TaskResult::Inventory { .. } => enter(Phase::Finish, "the inventory is taken"),
+        TaskResult::WriteImage { text } => enter(Phase::Finish, text.clone()),
+        TaskResult::Erase(disks) => enter(Phase::Finish, format!("{} disks are wiped, and it is proven", disks.len())),
+        TaskResult::PowerOff => enter(Phase::Finish, "the agent is done"),
+    }
+}
+
+/// A fresh boot, or the end if there were enough.
+fn again(m: &Machine, rules: &Rules, why: &str) -> Decision {
+    let tries = m.details.boot_tries;
+    if tries >= rules.boot_tries {
+        return leave(Event::Fail, format!("{why}; gave up after {tries} boots"));
+    }
+    enter(Phase::PowerOff, format!("{why}; trying again (boot {} of {})", tries + 1, rules.boot_tries))
+}
+
+fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestamp) -> Decision {
+    if let Some(step) = unpublished(m, seen).or_else(|| power_trouble(m, seen)) {
+        return step;
+    }
+    if !off {
+        let agent = seen.boot.as_ref().is_some_and(|b| b.hello);
+        return if agent && m.phase_age(now) < rules.power_off_grace {
+            wait(SOON, "the agent powers the machine off")
+        } else {
+            act(Effect::PowerOff, None)
+        };
+    }
+    match m.state {
+        State::Releasing | State::Commissioning if owes_erase(m) => {
+            enter(Phase::PowerOff, "its disks may hold an owner's data and must be wiped first")
+        }
+        State::Deploying => enter(Phase::StartOs, "the machine is off; its system comes next"),
+        State::Releasing if m.details.recommission => {
+            leave(Event::Recommission, "wiped after a failure; it must be commissioned before use")
+        }
+        State::Releasing if m.details.last_erase.is_empty() || m.details.dirty => leave(Event::Done, "released"),
+        State::Releasing => leave(Event::Done, "released; every disk was wiped, and it is proven"),
+        s => leave(Event::Done, format!("{s} is done")),
+    }
+}
+
+fn start_os(off: bool) -> Decision {
+    if off {
+        act(Effect::StartFrom(BootDevice::Disk), None)
+    } else {
+        enter(Phase::AwaitOs, "the machine boots from its disk")
+    }
+}
+
+fn await_os(seen: &Observation, off: bool) -> Decision {
+    if seen.boot.as_ref().is_some_and(|b| b.phoned_home) {
+        return leave(Event::Done, "the installed system phoned home");
+    }
+    if off {
+        return enter(Phase::StartOs, "the machine went off before its system phoned home");
+    }
+    wait(LOOK, "waiting for the installed system to phone home")
+}
+
+/// Publishing comes first when the rack does not yet hold what the row implies.
+fn unpublished(m: &Machine, seen: &Observation) -> Option<Decision> {
+    m.rack?;
+    if m.details.published == Some(m.boot_target()) {
+        return None;
+    }
+    if seen.rack_connected {
+        return Some(act(Effect::PublishIntent, None));
+    }
+    Some(wait(RACK_AWAY, "the rack is not connected; its boot intent waits"))
+}
+
+fn power_trouble(m: &Machine, seen: &Observation) -> Option<Decision> {
+    match &seen.power {
+        Some(Ok(_)) => None,
+        Some(Err(t)) if t.kind == TroubleKind::Permanent => {
+            Some(leave(Event::Fail, format!("the BMC refuses to tell the power state: {}", t.text)))
+        }
+        Some(Err(t)) => Some(wait(patience(m.work.attempts), format!("the BMC does not tell the power state: {}", t.text))),
+        None => Some(wait(SOON, "the power state has not been asked yet")),
+    }
+}
+
+/// 2, 4, 8 … 60 seconds.
+fn patience(attempts: u32) -> TimeDelta {
+    TimeDelta::seconds((2_i64 << attempts.min(5)).min(60))
+}
+
+fn act(effect: Effect, then: Option<Phase>) -> Decision {
+    Decision::Do { effect, then }
+}
+
+fn enter(phase: Phase, why: impl Into<String>) -> Decision {
+    Decision::Enter { phase, why: why.into() }
+}
+
+fn leave(event: Event, why: impl Into<String>) -> Decision {
+    Decision::Move { event, why: why.into() }
+}
+
+fn wait(after: TimeDelta, why: impl Into<String>) -> Decision {
+    Decision::Wait { after, why: why.into() }
+}

@@ -1,0 +1,257 @@
+use expect_test::{Expect, expect};
+use farrier_common::{clock::Timestamp, hardware::{Architecture, BmcProtocol}, id::{BootId, MachineId, RackId, TaskId}};
+
+use super::*;
+use crate::domain::{
+    advance::{Deadlines, advance},
+    machine::{Bmc, BootTarget, Details, Machine, Work},
+    observation::{BootSeen, TaskSeen, TroubleKind},
+};
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_800_000_000 + secs, 0).unwrap()
+}
+
+fn machine(state: State, phase: Option<Phase>) -> Machine {
+    let boot = BootId::generate();
+    let mut m = Machine {
+        id: MachineId::generate(),
+        name: "m1".parse().unwrap(),
+        state,
+        since: at(0),
+        deadline: (state.class() == Class::Working).then(|| at(3600)),
+        version: 1,
+        due_at: Some(at(0)),
+        work: Work { phase, phase_since: phase.map(|_| at(0)), ..Work::default() },
+        reason: "testing".to_owned(),
+        owner: None,
+        rack: Some(RackId::generate()),
+        architecture: Architecture::Amd64,
+        firmware: None,
+        power: None,
+        interfaces: vec![],
+        details: Details {
+            bmc: Some(Bmc {
+                protocol: BmcProtocol::Ipmi,
+                address: [127, 0, 0, 1].into(),
+                port: 623,
+                username: "root".to_owned(),
+                managed: false,
+                use_as_is: false,
+            }),
+            boot: Some(boot),
+            boot_tries: 1,
+            ..Details::default()
+        },
+        created_at: at(0),
+        updated_at: at(0),
+    };
+    m.details.published = Some(m.boot_target());
+    m
+}
+
+fn seen(power: PowerState) -> Observation {
+    Observation { power: Some(Ok(power)), boot: Some(BootSeen::default()), rack_connected: true }
+}
+
+fn with_task(kind: TaskKind, status: TaskStatus) -> Observation {
+    let task = Some(TaskSeen { id: TaskId::generate(), kind, status });
+    Observation { boot: Some(BootSeen { hello: true, phoned_home: false, task }), ..seen(PowerState::On) }
+}
+
+fn show(d: &Decision) -> String {
+    match d {
+        Decision::Rest => "rest".to_owned(),
+        Decision::Wait { after, why } => format!("wait {} s: {why}", after.num_seconds()),
+        Decision::Do { effect, then } => {
+            format!("do: {}{}", effect.describe(), then.map_or_else(String::new, |p| format!(", then {p}")))
+        }
+        Decision::Enter { phase, why } => format!("enter {phase}: {why}"),
+        Decision::Move { event, why } => format!("move {event}: {why}"),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "reads better at the calls")]
+fn check(m: &Machine, seen: &Observation, now: i64, expected: Expect) {
+    expected.assert_eq(&show(&decide(m, seen, &Rules::default(), at(now))));
+}
+
+#[test]
+fn commissioning_takes_its_phases_in_order() {
+    use Phase as P;
+    let m = |p| machine(State::Commissioning, p);
+    check(&m(None), &Observation::default(), 1, expect!["enter probe-bmc: its BMC is taken in charge and its hardware is learnt"]);
+    check(&m(Some(P::ProbeBmc)), &Observation::default(), 1, expect!["do: log in to the BMC, then bmc-account"]);
+    check(&m(Some(P::BmcAccount)), &Observation::default(), 1, expect!["do: make the BMC account, then power-off"]);
+    check(&m(Some(P::PowerOff)), &seen(PowerState::On), 1, expect!["do: power off"]);
+    check(&m(Some(P::PowerOff)), &seen(PowerState::Off), 1, expect!["enter boot: the machine is off"]);
+    check(&m(Some(P::Boot)), &seen(PowerState::Off), 1, expect!["do: power on from the network"]);
+    check(&m(Some(P::Boot)), &seen(PowerState::On), 1, expect!["wait 15 s: booting the ephemeral image: waiting for its agent"]);
+    let hello = Observation { boot: Some(BootSeen { hello: true, ..BootSeen::default() }), ..seen(PowerState::On) };
+    check(&m(Some(P::Boot)), &hello, 1, expect!["enter inventory: the agent is there"]);
+    check(&m(Some(P::Inventory)), &with_task(TaskKind::Inventory, TaskStatus::Pending), 1, expect!["wait 15 s: the agent is about to do inventory"]);
+    check(&m(Some(P::Finish)), &seen(PowerState::Off), 1, expect!["move done: commissioning is done"]);
+}
+
+#[test]
+fn a_given_account_is_used_as_it_is_when_told_so() {
+    let mut m = machine(State::Commissioning, Some(Phase::BmcAccount));
+    if let Some(bmc) = &mut m.details.bmc {
+        bmc.use_as_is = true;
+    }
+    check(&m, &Observation::default(), 1, expect!["enter power-off: the given BMC account is used as it is"]);
+}
+
+#[test]
+fn an_intent_is_published_before_anything_boots() {
+    for phase in [Phase::Boot, Phase::StartOs] {
+        let mut m = machine(State::Deploying, Some(phase));
+        m.details.published = Some(BootTarget::LocalDisk);
+        assert_eq!(show(&decide(&m, &seen(PowerState::Off), &Rules::default(), at(1))), "do: publish the boot intent");
+    }
+    let mut m = machine(State::Ready, None);
+    m.details.published = None;
+    check(&m, &Observation { rack_connected: true, ..Observation::default() }, 1, expect!["do: publish the boot intent"]);
+    check(&m, &Observation::default(), 1, expect!["wait 20 s: the rack is not connected; its boot intent waits"]);
+    m.details.published = Some(BootTarget::LocalDisk);
+    check(&m, &Observation::default(), 1, expect!["rest"]);
+}
+
+#[test]
+fn a_boot_without_an_agent_is_tried_again_and_then_given_up() {
+    let mut m = machine(State::Releasing, Some(Phase::Boot));
+    check(&m, &seen(PowerState::On), 600, expect!["enter power-off: no agent within 10 minutes of power on; trying again (boot 2 of 3)"]);
+    m.details.boot_tries = 3;
+    check(&m, &seen(PowerState::On), 600, expect!["move fail: no agent within 10 minutes of power on; gave up after 3 boots"]);
+}
+
+#[test]
+fn a_machine_that_goes_off_in_mid_task_is_booted_again() {
+    let m = machine(State::Deploying, Some(Phase::WriteImage));
+    let off = Observation { power: Some(Ok(PowerState::Off)), ..with_task(TaskKind::WriteImage, TaskStatus::Running("40 %".to_owned())) };
+    check(&m, &off, 1, expect!["enter power-off: the machine went off during write-image; trying again (boot 2 of 3)"]);
+}
+
+#[test]
+fn deployed_means_phoned_home() {
+    let m = machine(State::Deploying, Some(Phase::AwaitOs));
+    check(&m, &seen(PowerState::On), 1, expect!["wait 15 s: waiting for the installed system to phone home"]);
+    check(&m, &seen(PowerState::Off), 1, expect!["enter start-os: the machine went off before its system phoned home"]);
+    let home = Observation { boot: Some(BootSeen { phoned_home: true, ..BootSeen::default() }), ..seen(PowerState::On) };
+    check(&m, &home, 1, expect!["move done: the installed system phoned home"]);
+}
+
+#[test]
+fn releasing_wipes_what_was_used_and_nothing_else() {
+    let mut m = machine(State::Releasing, None);
+    check(&m, &Observation::default(), 1, expect!["move done: nothing was deployed since the last wipe"]);
+    m.details.dirty = true;
+    check(&m, &Observation::default(), 1, expect!["enter power-off: its disks are wiped and it is given back"]);
+    m.details.skip_erase = true;
+    check(&m, &Observation::default(), 1, expect!["enter finish: released without erasing, as asked"]);
+}
+
+#[test]
+fn a_dirty_machine_that_is_commissioned_is_wiped_too() {
+    let mut m = machine(State::Commissioning, Some(Phase::Inventory));
+    m.details.dirty = true;
+    let done = TaskResult::Inventory { hardware: Box::default(), interfaces: vec![] };
+    check(&m, &with_task(TaskKind::Inventory, TaskStatus::Done(done)), 1, expect!["enter erase: its disks may hold an owner's data"]);
+}
+
+#[test]
+fn release_after_a_failure_leads_through_commissioning() {
+    let mut m = machine(State::Releasing, Some(Phase::Finish));
+    m.details.recommission = true;
+    check(&m, &seen(PowerState::Off), 1, expect!["move recommission: wiped after a failure; it must be commissioned before use"]);
+}
+
+#[test]
+fn the_deadline_ends_every_working_state() {
+    for &s in State::ALL.iter().filter(|s| s.class() == Class::Working) {
+        let m = machine(s, s.phases().first().copied());
+        let d = decide(&m, &seen(PowerState::On), &Rules::default(), at(3600));
+        assert!(matches!(d, Decision::Move { event: Event::Timeout, .. }), "{s}: {d:?}");
+    }
+}
+
+#[test]
+fn refused_credentials_end_commissioning_at_once_and_silence_after_some_tries() {
+    let mut m = machine(State::Commissioning, Some(Phase::ProbeBmc));
+    let trouble = |kind| Trouble { kind, text: "no".to_owned() };
+    let mut next = |attempts, kind| {
+        m.work.attempts = attempts;
+        show(&on_trouble(&m, &Effect::ProbeBmc, &trouble(kind), &Rules::default()))
+    };
+    assert_eq!(next(0, TroubleKind::Permanent), "move fail: could not log in to the BMC: no");
+    assert_eq!(next(0, TroubleKind::Transient), "wait 2 s: could not log in to the BMC, trying again: no");
+    assert_eq!(next(4, TroubleKind::Transient), "move fail: could not log in to the BMC: no");
+}
+
+/// A world that does what it is told: every effect works, every task succeeds, every system phones home.
+struct Obedient {
+    power: PowerState,
+    boot: BootSeen,
+}
+
+impl Obedient {
+    fn react(&mut self, m: &mut Machine, decision: &Decision, task: Option<TaskKind>) {
+        if let Decision::Do { effect, .. } = decision {
+            match effect {
+                Effect::ProbeBmc | Effect::EnsureBmcAccount => {}
+                Effect::PowerOff => self.power = PowerState::Off,
+                Effect::StartFrom(_) => {
+                    self.power = PowerState::On;
+                    self.boot.hello = matches!(m.boot_target(), BootTarget::Ephemeral(_));
+                    self.boot.phoned_home = matches!(m.boot_target(), BootTarget::InstalledOs(_));
+                }
+                Effect::PublishIntent => m.details.published = Some(m.boot_target()),
+            }
+        }
+        if let Some(kind) = task {
+            let result = match kind {
+                TaskKind::Inventory => TaskResult::Inventory { hardware: Box::default(), interfaces: vec![] },
+                TaskKind::WriteImage => TaskResult::WriteImage { text: "written".to_owned() },
+                TaskKind::Erase => TaskResult::Erase(vec![]),
+                TaskKind::PowerOff => TaskResult::PowerOff,
+            };
+            self.boot.task = Some(TaskSeen { id: TaskId::generate(), kind, status: TaskStatus::Done(result) });
+        }
+    }
+}
+
+/// Runs one machine until it leaves `state`; the event by which it leaves.
+fn run(mut m: Machine) -> (Event, Machine) {
+    let mut world = Obedient { power: PowerState::On, boot: BootSeen::default() };
+    for step in (0..3600).step_by(30) {
+        let seen = Observation { power: Some(Ok(world.power)), boot: Some(world.boot.clone()), rack_connected: true };
+        let decision = decide(&m, &seen, &Rules::default(), at(step));
+        let change = advance(&m, &seen, &decision, &Deadlines::default(), at(step)).unwrap();
+        if let Some(edge) = change.edge {
+            return (edge.on, change.machine);
+        }
+        if change.boot.is_some() {
+            world.boot = BootSeen::default();
+        }
+        m = change.machine;
+        world.react(&mut m, &decision, change.task);
+    }
+    panic!("{} in {:?} does not end: {}", m.state, m.work.phase, m.reason);
+}
+
+#[test]
+fn in_an_obedient_world_every_work_ends_well_from_every_phase() {
+    for state in [State::Commissioning, State::Deploying, State::Releasing] {
+        for phase in state.phases().iter().copied().map(Some).chain([None]) {
+            for dirty in [false, true] {
+                let mut m = machine(state, phase);
+                m.details.dirty = dirty;
+                m.details.published = None;
+                let (event, after) = run(m);
+                assert_eq!(event, Event::Done, "{state} {phase:?}");
+                let wiped = !after.details.dirty || state == State::Deploying;
+                assert!(wiped, "{state} {phase:?} ended dirty");
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What can go wrong for a caller. Each kind exists because a caller acts differently.
+
+use thiserror::Error;
+
+use super::lifecycle::{Event, State};
+
+/// Result of everything that a caller asked for.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call did not succeed; nothing was changed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A field of the request cannot be.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// Path of the field, such as `spec.cidr`.
+        field: String,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// There is no such thing, or the caller may not know of it.
+    #[error("there is no {kind} {name:?}")]
+    NotFound {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Id or name that was asked for.
+        name: String,
+    },
+    /// Something of that name or address exists.
+    #[error("{kind} {name:?} exists already")]
+    Exists {
+        /// What kind of thing.
+        kind: &'static str,
+        /// The name that is taken.
+        name: String,
+    },
+    /// The resource has changed since the caller read it.
+    #[error("{name} has changed: its etag is {etag} now")]
+    Conflict {
+        /// Which resource.
+        name: String,
+        /// Its etag now.
+        etag: String,
+    },
+    /// The life-cycle does not allow it now.
+    #[error("machine {machine} is {state}; {event} is not allowed; allowed now: {}", list(.allowed))]
+    Refused {
+        /// Name of the machine.
+        machine: String,
+        /// Where it is.
+        state: State,
+        /// What was wanted.
+        event: Event,
+        /// What the caller may do now.
+        allowed: Vec<Event>,
+    },
+    /// Not possible in this situation, although the state would allow it.
+    #[error("{0}")]
+    Precondition(String),
+    /// None left.
+    #[error("{0}")]
+    Exhausted(String),
+    /// Who are you?
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// You may not.
+    #[error("{0}")]
+    Denied(String),
+    /// Not built yet.
+    #[error("{0} is not available in this release")]
+    Unimplemented(&'static str),
+    /// Something that is needed does not answer; trying again later may help.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Our fault. The text goes to the log, not to the caller.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// A field that cannot be.
+    pub fn invalid(field: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Invalid { field: field.into(), reason: reason.to_string() }
+    }
+
+    /// Nothing of that name.
+    pub fn not_found(kind: &'static str, name: impl ToString) -> Self {
+        Self::NotFound { kind, name: name.to_string() }
+    }
+}
+
+fn list(events: &[Event]) -> String {
+    if events.is_empty() {
+        return "nothing but waiting".to_owned();
+    }
+    events.iter().map(|e| e.as_str()).collect::<Vec<_>>().join(", ")
+}

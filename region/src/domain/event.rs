@@ -1,0 +1,63 @@
+//! The event log: what happened, once each, in order of commit.
+
+use farrier_common::{clock::Timestamp, id::MachineId, name::Name, words};
+
+use super::lifecycle::{Event, Phase, State};
+
+words! {
+    /// What kind of thing happened.
+    EventKind {
+        /// A machine went along an edge of the life-cycle, or came to be.
+        Transition = "transition",
+        /// The engine began a step.
+        Phase = "phase",
+        /// The BMC's answer changed.
+        Power = "power",
+        /// An erase was proven.
+        Erase = "erase",
+        /// Something about the BMC: probed, account made.
+        Bmc = "bmc",
+        /// A rack enrolled.
+        Rack = "rack",
+        /// An image was made.
+        Image = "image",
+        /// A subnet was made.
+        Subnet = "subnet",
+        /// A user or token was made or revoked.
+        User = "user",
+    }
+}
+
+/// What to write. Revision and time are given by the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// What kind.
+    pub kind: EventKind,
+    /// Of which machine.
+    pub machine: Option<MachineId>,
+    /// The edge's event, for transitions.
+    pub event: Option<Event>,
+    /// State before.
+    pub from: Option<State>,
+    /// State after.
+    pub to: Option<State>,
+    /// The phase begun.
+    pub phase: Option<Phase>,
+    /// `user:NAME`, `engine`, `rack:NAME`, `agent`.
+    pub actor: String,
+    /// Why, in a sentence. Never a secret.
+    pub reason: String,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// Place in the log.
+    pub revision: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Name of the machine now, if it still exists.
+    pub machine_name: Option<Name>,
+    /// The rest.
+    pub body: NewEvent,
+}

@@ -1,0 +1,270 @@
+//! A machine: what people want of it and what is known of it.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use chrono::TimeDelta;
+use farrier_common::{
+    clock::Timestamp,
+    hardware::{Architecture, BmcProtocol, Firmware, PowerState},
+    id::{BootId, MachineId, RackId, UserId},
+    name::Name,
+    net::MacAddr,
+};
+use serde::{Deserialize, Serialize};
+
+use super::lifecycle::{Class, Phase, State};
+
+/// One machine, as loaded from the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// Never changes.
+    pub id: MachineId,
+    /// Unique.
+    pub name: Name,
+    /// Where it is in its life. Written by the store alone, from an edge.
+    pub state: State,
+    /// When it came to this state.
+    pub since: Timestamp,
+    /// After which a working state fails.
+    pub deadline: Option<Timestamp>,
+    /// Grows with every change of the machine; the etag.
+    pub version: i64,
+    /// When the engine looks at it next; `None`: not before somebody acts.
+    pub due_at: Option<Timestamp>,
+    /// The work in progress.
+    pub work: Work,
+    /// Why it is here or what it waits for, in a sentence.
+    pub reason: String,
+    /// Who holds it.
+    pub owner: Option<UserId>,
+    /// The rack that serves it; `None` until one has met it.
+    pub rack: Option<RackId>,
+    /// Of its CPU.
+    pub architecture: Architecture,
+    /// How it boots, once known.
+    pub firmware: Option<Firmware>,
+    /// What the BMC said last, and when. Written apart from the rest: see `Store::machine_set_power`.
+    pub power: Option<(PowerState, Timestamp)>,
+    /// Its network interfaces, the boot interface first.
+    pub interfaces: Vec<Interface>,
+    /// Everything else.
+    pub details: Details,
+    /// When it was first known.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+}
+
+/// Where the engine is in a working state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Work {
+    /// The step; `None` at rest, or when the state has just been entered.
+    pub phase: Option<Phase>,
+    /// When the step began.
+    pub phase_since: Option<Timestamp>,
+    /// Failed tries of the current step in a row.
+    pub attempts: u32,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Unique among all machines.
+    pub mac: MacAddr,
+    /// Reserved address.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// What is kept with a machine but never searched for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// Free-form.
+    pub labels: BTreeMap<String, String>,
+    /// How its BMC is reached; the passwords are in the store's vault.
+    pub bmc: Option<Bmc>,
+    /// The boot in progress or the last one.
+    pub boot: Option<BootId>,
+    /// Fresh boots that were tried in this state.
+    pub boot_tries: u32,
+    /// What the rack was last told: [`Machine::boot_target`] of then.
+    pub published: Option<BootTarget>,
+    /// Image of the current or last deployment.
+    pub deployment: Option<Deployment>,
+    /// A deployment has begun since the last proven wipe: the disks may hold an owner's data.
+    pub dirty: bool,
+    /// The releaser asked to keep the disks' content, and the policy let him.
+    pub skip_erase: bool,
+    /// After release it must be learnt again, because something failed.
+    pub recommission: bool,
+    /// The inventory.
+    pub hardware: Option<Hardware>,
+    /// Proof of the last wipe.
+    pub last_erase: Vec<DiskErasure>,
+}
+
+/// How a BMC is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bmc {
+    /// How it is spoken to.
+    #[serde(with = "as_word")]
+    pub protocol: BmcProtocol,
+    /// Where.
+    pub address: Ipv4Addr,
+    /// UDP port.
+    pub port: u16,
+    /// The account in use now.
+    pub username: String,
+    /// True once the account in use is one that Farrier made.
+    pub managed: bool,
+    /// Use the given account for good; make none.
+    pub use_as_is: bool,
+}
+
+/// What was or is to be deployed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Name of the image when it was asked for.
+    pub image: String,
+    /// Id of the image.
+    pub image_id: String,
+    /// Which disk; `None`: the smallest that holds it.
+    pub disk_serial: Option<String>,
+}
+
+/// Result of the inventory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hardware {
+    /// SMBIOS manufacturer.
+    pub vendor: String,
+    /// SMBIOS product name.
+    pub product: String,
+    /// SMBIOS serial number.
+    pub serial: String,
+    /// SMBIOS system UUID.
+    pub uuid: String,
+    /// Version of BIOS or UEFI.
+    pub firmware_version: String,
+    /// As the kernel names it.
+    pub cpu_model: String,
+    /// Logical CPUs.
+    pub cpu_cores: u32,
+    /// RAM.
+    pub memory_bytes: u64,
+    /// Fixed disks.
+    pub disks: Vec<Disk>,
+    /// Physical network interfaces.
+    pub nics: Vec<Nic>,
+}
+
+/// A fixed disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Disk {
+    /// Kernel name.
+    pub name: String,
+    /// Serial number.
+    pub serial: String,
+    /// Model.
+    pub model: String,
+    /// Capacity.
+    pub size_bytes: u64,
+    /// It spins.
+    pub rotational: bool,
+    /// nvme, virtio, ata, scsi, other.
+    pub bus: String,
+    /// It can discard.
+    pub discard: bool,
+}
+
+/// A physical network interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Nic {
+    /// Kernel name.
+    pub name: String,
+    /// Address in lower case with colons.
+    pub mac: String,
+    /// Kernel driver.
+    pub driver: String,
+    /// It has a link.
+    pub carrier: bool,
+    /// Megabits per second; 0 if unknown.
+    pub speed_mbps: u32,
+}
+
+/// Proof that one disk was wiped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskErasure {
+    /// Serial number of the disk.
+    pub disk_serial: String,
+    /// Kernel name then.
+    pub disk_name: String,
+    /// Capacity.
+    pub size_bytes: u64,
+    /// discard, write-zeroes or overwrite.
+    pub method: String,
+    /// Bytes read back and found blank.
+    pub sampled_bytes: u64,
+    /// When.
+    pub finished_at: Timestamp,
+}
+
+/// What a machine is to boot from, as its rack is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "boot")]
+pub enum BootTarget {
+    /// Its own disk.
+    LocalDisk,
+    /// Its own disk, and the system on it is expected to phone home.
+    InstalledOs(BootId),
+    /// The ephemeral environment.
+    Ephemeral(BootId),
+}
+
+impl Machine {
+    /// What it is to boot from now: a function of state, phase and boot alone.
+    #[must_use]
+    pub fn boot_target(&self) -> BootTarget {
+        let (Some(boot), Class::Working) = (self.details.boot, self.state.class()) else {
+            return BootTarget::LocalDisk;
+        };
+        match self.work.phase {
+            Some(Phase::PowerOff | Phase::Boot | Phase::Inventory | Phase::WriteImage | Phase::Erase) => {
+                BootTarget::Ephemeral(boot)
+            }
+            Some(Phase::StartOs | Phase::AwaitOs) => BootTarget::InstalledOs(boot),
+            Some(Phase::ProbeBmc | Phase::BmcAccount | Phase::Finish) | None => BootTarget::LocalDisk,
+        }
+    }
+
+    /// How long the current phase has lasted.
+    #[must_use]
+    pub fn phase_age(&self, now: Timestamp) -> TimeDelta {
+        self.work.phase_since.map_or_else(TimeDelta::zero, |since| now - since)
+    }
+
+    /// The etag.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        format!("{}", self.version)
+    }
+}
+
+/// Serialises a closed word by its spelling.
+mod as_word {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(word: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(word)
+    }
+
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}

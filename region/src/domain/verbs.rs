@@ -1,0 +1,135 @@
+//! The verbs of people: each checks role and table, and says what the machine becomes. Pure.
+
+use farrier_common::clock::Timestamp;
+
+use super::{
+    Error, Result,
+    advance::{Change, Deadlines},
+    lifecycle::{self, Edge, Event, State},
+    machine::{Bmc, Deployment, Machine},
+    user::{Role, User},
+};
+
+/// Who wants it, when, and how long working states may last.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Who.
+    pub user: &'a User,
+    /// The configured deadlines.
+    pub deadlines: &'a Deadlines,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Asked<'_> {
+    fn actor(&self) -> String {
+        format!("user:{}", self.user.name)
+    }
+
+    fn go(&self, change: Change, edge: &'static Edge, why: &str) -> Change {
+        change.along(edge, &self.actor(), why, self.deadlines, self.now)
+    }
+}
+
+/// May this person know of the machine?
+#[must_use]
+pub fn sees(user: &User, m: &Machine) -> bool {
+    user.role == Role::Admin || m.state != State::New
+}
+
+/// The verbs that this person may use on the machine now.
+#[must_use]
+pub fn allowed(user: &User, m: &Machine) -> Vec<Event> {
+    m.state.edges().filter(|e| user.may(e.by, m.owner)).map(|e| e.on).collect()
+}
+
+/// The edge for a verb, if table and role allow it.
+///
+/// # Errors
+/// Refused by the table (first, so that the state is told), or denied by role or ownership.
+pub fn edge(user: &User, m: &Machine, event: Event) -> Result<&'static Edge> {
+    let edge = lifecycle::next(m.state, event).map_err(|r| Error::Refused {
+        machine: m.name.to_string(),
+        state: r.state,
+        event: r.event,
+        allowed: allowed(user, m),
+    })?;
+    if user.may(edge.by, m.owner) {
+        return Ok(edge);
+    }
+    Err(Error::Denied(if user.role == Role::User && edge.by == lifecycle::By::Owner {
+        format!("machine {} is held by somebody else; only its owner or an admin may {event} it", m.name)
+    } else {
+        format!("{event} needs the role admin{}; {} is {}", if edge.by == lifecycle::By::Owner { " or user" } else { "" }, user.name, user.role)
+    }))
+}
+
+/// Learn the machine. `bmc`: how its BMC is reached from now on; `None`: as before.
+///
+/// # Errors
+/// Refused, denied, or no BMC is known.
+pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>) -> Result<Change> {
+    let edge = edge(asked.user, m, Event::Commission)?;
+    let mut after = m.clone();
+    if bmc.is_some() {
+        after.details.bmc = bmc;
+    }
+    if after.details.bmc.is_none() {
+        return Err(Error::invalid("bmc", "required: the machine's BMC is not known yet"));
+    }
+    Ok(asked.go(Change::of(after), edge, "asked to commission"))
+}
+
+/// Hold the machine for the caller.
+///
+/// # Errors
+/// Refused or denied.
+pub fn allocate(asked: &Asked<'_>, m: &Machine) -> Result<Change> {
+    let edge = edge(asked.user, m, Event::Allocate)?;
+    let mut after = m.clone();
+    after.owner = Some(asked.user.id);
+    Ok(asked.go(Change::of(after), edge, &format!("allocated to {}", asked.user.name)))
+}
+
+/// Install an operating system.
+///
+/// # Errors
+/// Refused or denied.
+pub fn deploy(asked: &Asked<'_>, m: &Machine, deployment: Deployment) -> Result<Change> {
+    let edge = edge(asked.user, m, Event::Deploy)?;
+    let mut after = m.clone();
+    let why = format!("asked to deploy {}", deployment.image);
+    after.details.deployment = Some(deployment);
+    // From here on the disks count as an owner's, whatever becomes of the installation.
+    after.details.dirty = true;
+    Ok(asked.go(Change::of(after), edge, &why))
+}
+
+/// Give the machine back. `may_skip`: the policy lets disks keep their content.
+///
+/// # Errors
+/// Refused, denied, or erasing is required.
+pub fn release(asked: &Asked<'_>, m: &Machine, skip_erase: bool, may_skip: bool, comment: &str) -> Result<Change> {
+    let edge = edge(asked.user, m, Event::Release)?;
+    if skip_erase && !may_skip {
+        return Err(Error::invalid("skip_erase", "the region's policy requires erasing; leave it out"));
+    }
+    let mut after = m.clone();
+    after.details.skip_erase = skip_erase;
+    after.details.recommission = m.state.class() == lifecycle::Class::Failed;
+    Ok(asked.go(Change::of(after), edge, said(comment, "asked to release")))
+}
+
+/// Stop the work in progress.
+///
+/// # Errors
+/// Refused or denied.
+pub fn abort(asked: &Asked<'_>, m: &Machine, comment: &str) -> Result<Change> {
+    let edge = edge(asked.user, m, Event::Abort)?;
+    let why = format!("aborted by {}: {}", asked.user.name, said(comment, "no reason given"));
+    Ok(asked.go(Change::of(m.clone()), edge, &why))
+}
+
+fn said<'a>(comment: &'a str, otherwise: &'a str) -> &'a str {
+    if comment.trim().is_empty() { otherwise } else { comment.trim() }
+}

@@ -1,0 +1,3 @@
+//! The region daemon.
+
+fn main() {}
