@@ -222,7 +222,7 @@ impl Obedient {
 
 /// Runs one machine until it leaves `state`; the event by which it leaves.
 fn run(mut m: Machine) -> (Event, Machine) {
-    let mut world = Obedient { power: PowerState::On, boot: BootSeen::default() };
+    let mut world = Obedient { power: PowerState::Off, boot: BootSeen::default() };
     for step in (0..3600).step_by(30) {
         let seen = Observation { power: Some(Ok(world.power)), boot: Some(world.boot.clone()), rack_connected: true };
         let decision = decide(&m, &seen, &Rules::default(), at(step));
