@@ -15,3 +15,9 @@ pub fn install_provider() {
         tracing::debug!("a TLS provider is installed already");
     }
 }
+
+/// DNS name in one rack's certificate alone, so that no other rack can answer in its place.
+#[must_use]
+pub fn rack_server_name(rack: crate::id::RackId) -> String {
+    format!("{rack}.rack.{SERVER_NAME}")
+}

@@ -1,0 +1,101 @@
+//! One tick: observe, decide, act, commit.
+
+use farrier_common::secret;
+
+use crate::{
+    domain::{
+        Error, Result,
+        advance::{Change, advance},
+        decide::{Decision, decide, on_trouble},
+        lifecycle::Phase,
+        machine::Machine,
+        observation::{Observation, Trouble},
+    },
+    engine::Engine,
+    racks::own_purpose,
+    store::{Claimed, Committed},
+};
+
+impl Engine {
+    /// Handles one claimed machine.
+    pub(super) async fn tick(&self, claimed: Claimed) -> Result<()> {
+        let mut m = claimed.view.machine;
+        let claim = (m.id, claimed.epoch, m.version);
+        let seen = self.observe(&m).await?;
+        let mut decision = decide(&m, &seen, &self.rules, self.clock.now());
+        let mut trouble = seen.power.clone().and_then(std::result::Result::err);
+        let mut logged = None;
+        if let Decision::Do { effect, .. } = &decision {
+            match self.act(&mut m, effect).await {
+                Ok(event) => logged = event,
+                Err(t) => {
+                    decision = on_trouble(&m, effect, &t, &self.rules);
+                    trouble = Some(t);
+                }
+            }
+        }
+        note(&mut m, trouble.as_ref());
+        let mut change = self.follow(&m, &seen, &decision)?;
+        change.events.splice(0..0, logged);
+        let secrets = self.secrets(&change).await?;
+        log(&m, &decision, trouble.as_ref());
+        match self.store.machine_commit(claim, change, secrets).await? {
+            Committed::Done => {}
+            Committed::Lost => tracing::info!(machine.id = %m.id, "somebody changed the machine during its tick; it is looked at again"),
+        }
+        Ok(())
+    }
+
+    fn follow(&self, m: &Machine, seen: &Observation, decision: &Decision) -> Result<Change> {
+        advance(m, seen, decision, &self.deadlines, self.clock.now())
+            .map_err(|r| Error::Internal(format!("decide wants {} in {}, which the table does not know", r.event, r.state)))
+    }
+
+    /// The password of our own BMC account is kept before the BMC is told of it, so that no crash can lose it.
+    async fn secrets(&self, change: &Change) -> Result<Vec<(String, Vec<u8>)>> {
+        if change.machine.work.phase != Some(Phase::BmcAccount) {
+            return Ok(Vec::new());
+        }
+        let purpose = own_purpose(&change.machine);
+        if self.store.secret_get(&purpose).await?.is_some() {
+            return Ok(Vec::new());
+        }
+        // IPMI 2.0 stores 16 bytes for certain; the 20-byte form is not supported everywhere.
+        let password = secret::bmc_password(16);
+        let sealed = self.vault.seal(&purpose, password.expose().as_bytes());
+        Ok(vec![(purpose, sealed)])
+    }
+}
+
+fn note(m: &mut Machine, trouble: Option<&Trouble>) {
+    match trouble {
+        Some(t) => {
+            m.work.attempts = m.work.attempts.saturating_add(1);
+            m.work.last_error = Some(t.text.clone());
+        }
+        None => {
+            m.work.attempts = 0;
+            m.work.last_error = None;
+        }
+    }
+}
+
+fn log(m: &Machine, decision: &Decision, trouble: Option<&Trouble>) {
+    let phase = m.work.phase.map_or("", Phase::as_str);
+    let trouble = trouble.map_or("", |t| t.text.as_str());
+    match decision {
+        Decision::Rest => tracing::debug!(machine.id = %m.id, name = %m.name, state = %m.state, "rests"),
+        Decision::Wait { why, .. } => {
+            tracing::debug!(machine.id = %m.id, name = %m.name, state = %m.state, phase, why, trouble, "waits");
+        }
+        Decision::Do { effect, .. } => {
+            tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, effect = effect.describe(), "done");
+        }
+        Decision::Enter { phase: next, why } => {
+            tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, %next, why, "enters");
+        }
+        Decision::Move { event, why } => {
+            tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, %event, why, trouble, "moves");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The calls about a machine's BMC, made through the machine's rack.
+
+use std::future::Future;
+
+use farrier_common::{
+    hardware::{BootDevice, Firmware, PowerState},
+    id::RackId,
+    secret::Secret,
+};
+use farrier_proto::{convert, rack};
+use tonic::{Code, Response, Status};
+
+use super::{Client, Racks, dial::trouble, permanent, transient};
+use crate::domain::{
+    machine::{Bmc, Machine},
+    observation::Trouble,
+};
+
+/// What a BMC says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BmcFacts {
+    /// One line for people.
+    pub text: String,
+    /// The chassis power.
+    pub power: Option<PowerState>,
+}
+
+impl Racks {
+    /// Logs in to the machine's BMC.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses.
+    pub async fn probe_bmc(&self, m: &Machine) -> Result<BmcFacts, Trouble> {
+        let bmc = self.bmc(m).await?;
+        let ask = move |mut c: Client| {
+            let request = rack::ProbeBmcRequest { bmc: Some(bmc.clone()) };
+            async move { c.probe_bmc(request).await }
+        };
+        let r = self.call(rack_of(m)?, ask).await?;
+        let text = format!(
+            "IPMI {}, firmware {}, manufacturer {}, product {}, cipher suite {}",
+            r.ipmi_version, r.firmware_version, r.manufacturer_id, r.product_id, r.cipher_suite
+        );
+        Ok(BmcFacts { text, power: convert::power_from_wire(r.power) })
+    }
+
+    /// Asks the chassis power.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses.
+    pub async fn get_power(&self, m: &Machine) -> Result<PowerState, Trouble> {
+        let bmc = self.bmc(m).await?;
+        let ask = move |mut c: Client| {
+            let request = rack::GetPowerRequest { bmc: Some(bmc.clone()) };
+            async move { c.get_power(request).await }
+        };
+        let r = self.call(rack_of(m)?, ask).await?;
+        convert::power_from_wire(r.power).ok_or_else(|| transient("the BMC did not tell the power state"))
+    }
+
+    /// Brings the chassis to a state and answers when the BMC confirms it.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses, or the state does not come.
+    pub async fn set_power(&self, m: &Machine, power: PowerState) -> Result<PowerState, Trouble> {
+        let bmc = self.bmc(m).await?;
+        let ask = move |mut c: Client| {
+            let request =
+                rack::SetPowerRequest { bmc: Some(bmc.clone()), power: convert::power_to_wire(power).into() };
+            async move { c.set_power(request).await }
+        };
+        let r = self.call(rack_of(m)?, ask).await?;
+        convert::power_from_wire(r.power).ok_or_else(|| transient("the BMC did not tell the power state"))
+    }
+
+    /// Off and on again. Not a level: the engine never does this.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses.
+    pub async fn cycle_power(&self, m: &Machine) -> Result<(), Trouble> {
+        let request = rack::CyclePowerRequest { bmc: Some(self.bmc(m).await?) };
+        let mut client = self.inner.client(rack_of(m)?).await?;
+        client.cycle_power(request).await.map_err(|s| trouble(&s))?;
+        Ok(())
+    }
+
+    /// Chooses what the next boot, and it alone, starts from.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses.
+    pub async fn set_boot_device(&self, m: &Machine, device: BootDevice) -> Result<(), Trouble> {
+        let bmc = self.bmc(m).await?;
+        let device = match device {
+            BootDevice::Network => rack::BootDevice::Network,
+            BootDevice::Disk => rack::BootDevice::Disk,
+        };
+        let uefi = m.firmware != Some(Firmware::Bios);
+        let ask = move |mut c: Client| {
+            let request = rack::SetBootDeviceRequest { bmc: Some(bmc.clone()), device: device.into(), uefi };
+            async move { c.set_boot_device(request).await }
+        };
+        self.call(rack_of(m)?, ask).await?;
+        Ok(())
+    }
+
+    /// Makes the account `username` with our own password exist; says whether it was made now.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses; the account is taken, or there is no room for it.
+    pub async fn ensure_bmc_account(&self, m: &Machine, username: &str) -> Result<bool, Trouble> {
+        let bmc = self.bmc(m).await?;
+        let password = self.password(&own_purpose(m)).await?;
+        let username = username.to_owned();
+        let ask = move |mut c: Client| {
+            let request = rack::EnsureBmcAccountRequest {
+                bmc: Some(bmc.clone()),
+                username: username.clone(),
+                password: password.expose().clone(),
+            };
+            async move { c.ensure_bmc_account(request).await }
+        };
+        Ok(self.call(rack_of(m)?, ask).await?.created)
+    }
+
+    /// One call that may be repeated: a connection that broke (the rack was restarted) is made anew once.
+    async fn call<T, F, A>(&self, rack: RackId, ask: F) -> Result<T, Trouble>
+    where
+        F: Fn(Client) -> A,
+        A: Future<Output = Result<Response<T>, Status>>,
+    {
+        let client = self.inner.client(rack).await?;
+        let first = ask(client.clone()).await;
+        let answer = match first {
+            Err(s) if s.code() == Code::Unavailable && s.message().contains("transport error") => ask(client).await,
+            other => other,
+        };
+        answer.map(Response::into_inner).map_err(|s| trouble(&s))
+    }
+
+    async fn bmc(&self, m: &Machine) -> Result<rack::Bmc, Trouble> {
+        let Some(bmc) = &m.details.bmc else { return Err(permanent("no BMC is known for this machine")) };
+        let password = self.password(&password_purpose(m, bmc)).await?;
+        Ok(rack::Bmc {
+            protocol: convert::protocol_to_wire(bmc.protocol).into(),
+            address: bmc.address.to_string(),
+            port: bmc.port.into(),
+            username: bmc.username.clone(),
+            password: password.expose().clone(),
+        })
+    }
+
+    async fn password(&self, purpose: &str) -> Result<Secret<String>, Trouble> {
+        let sealed = self.inner.store.secret_get(purpose).await.map_err(|e| transient(e.to_string()))?;
+        let sealed = sealed.ok_or_else(|| permanent("no password is kept for this machine's BMC"))?;
+        let plain = self.inner.vault.open_sealed(purpose, &sealed).map_err(|e| permanent(e.to_string()))?;
+        let text = String::from_utf8(plain.expose().clone());
+        text.map(Secret::new).map_err(|_| permanent("the password kept for this machine's BMC is not text"))
+    }
+}
+
+/// Where the vault keeps the password of an account of our own.
+#[must_use]
+pub fn own_purpose(m: &Machine) -> String {
+    format!("bmc-own/{}", m.id)
+}
+
+fn password_purpose(m: &Machine, bmc: &Bmc) -> String {
+    if bmc.managed { own_purpose(m) } else { format!("bmc-given/{}", m.id) }
+}
+
+fn rack_of(m: &Machine) -> Result<RackId, Trouble> {
+    m.rack.ok_or_else(|| transient("no rack serves this machine yet"))
+}
