@@ -12,5 +12,7 @@ pub mod rack;
 pub mod user;
 pub mod verbs;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use error::{Error, Result};

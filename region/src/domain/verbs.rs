@@ -133,3 +133,6 @@ pub fn abort(asked: &Asked<'_>, m: &Machine, comment: &str) -> Result<Change> {
 fn said<'a>(comment: &'a str, otherwise: &'a str) -> &'a str {
     if comment.trim().is_empty() { otherwise } else { comment.trim() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,54 +1,14 @@
 use expect_test::{Expect, expect};
-use farrier_common::{clock::Timestamp, hardware::{Architecture, BmcProtocol}, id::{BootId, MachineId, RackId, TaskId}};
+use farrier_common::id::TaskId;
+use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
     advance::{Deadlines, advance},
-    machine::{Bmc, BootTarget, Details, Machine, Work},
+    machine::{BootTarget, Machine},
     observation::{BootSeen, TaskSeen, TroubleKind},
+    testing::{at, machine},
 };
-
-fn at(secs: i64) -> Timestamp {
-    Timestamp::from_timestamp(1_800_000_000 + secs, 0).unwrap()
-}
-
-fn machine(state: State, phase: Option<Phase>) -> Machine {
-    let boot = BootId::generate();
-    let mut m = Machine {
-        id: MachineId::generate(),
-        name: "m1".parse().unwrap(),
-        state,
-        since: at(0),
-        deadline: (state.class() == Class::Working).then(|| at(3600)),
-        version: 1,
-        due_at: Some(at(0)),
-        work: Work { phase, phase_since: phase.map(|_| at(0)), ..Work::default() },
-        reason: "testing".to_owned(),
-        owner: None,
-        rack: Some(RackId::generate()),
-        architecture: Architecture::Amd64,
-        firmware: None,
-        power: None,
-        interfaces: vec![],
-        details: Details {
-            bmc: Some(Bmc {
-                protocol: BmcProtocol::Ipmi,
-                address: [127, 0, 0, 1].into(),
-                port: 623,
-                username: "root".to_owned(),
-                managed: false,
-                use_as_is: false,
-            }),
-            boot: Some(boot),
-            boot_tries: 1,
-            ..Details::default()
-        },
-        created_at: at(0),
-        updated_at: at(0),
-    };
-    m.details.published = Some(m.boot_target());
-    m
-}
 
 fn seen(power: PowerState) -> Observation {
     Observation { power: Some(Ok(power)), boot: Some(BootSeen::default()), rack_connected: true }
@@ -252,6 +212,42 @@ fn in_an_obedient_world_every_work_ends_well_from_every_phase() {
                 let wiped = !after.details.dirty || state == State::Deploying;
                 assert!(wiped, "{state} {phase:?} ended dirty");
             }
+        }
+    }
+}
+
+proptest! {
+    /// Whatever a machine went through, `decide` names a step that the table knows, and says why.
+    #[test]
+    fn every_decision_is_lawful(
+        state in proptest::sample::select(State::ALL),
+        phase in proptest::option::of(proptest::sample::select(Phase::ALL)),
+        flags: [bool; 8],
+        tries in 0_u32..5,
+        now in 0_i64..7200,
+    ) {
+        let [dirty, skip, again, hello, home, on, published, connected] = flags;
+        let mut m = machine(state, phase);
+        m.details.dirty = dirty;
+        m.details.skip_erase = skip;
+        m.details.recommission = again;
+        m.details.boot_tries = tries;
+        if !published {
+            m.details.published = None;
+        }
+        let power = if on { PowerState::On } else { PowerState::Off };
+        let boot = BootSeen { hello, phoned_home: home, task: None };
+        let seen = Observation { power: Some(Ok(power)), boot: Some(boot), rack_connected: connected };
+        let decision = decide(&m, &seen, &Rules::default(), at(now));
+        prop_assert_eq!(&decision, &decide(&m, &seen, &Rules::default(), at(now)));
+        let change = advance(&m, &seen, &decision, &Deadlines::default(), at(now));
+        let change = change.map_err(|r| TestCaseError::fail(format!("{r:?}")))?;
+        if change.edge.is_some_and(|e| e.to == State::Ready) {
+            prop_assert!(!owes_erase(&m), "ready without the wipe that is owed");
+        }
+        if state.class() == Class::Working {
+            prop_assert!(change.machine.due_at.is_some(), "a working machine is never left alone");
+            prop_assert!(!change.machine.reason.is_empty());
         }
     }
 }
