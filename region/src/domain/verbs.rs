@@ -40,7 +40,7 @@ pub fn sees(user: &User, m: &Machine) -> bool {
 /// The verbs that this person may use on the machine now.
 #[must_use]
 pub fn allowed(user: &User, m: &Machine) -> Vec<Event> {
-    m.state.edges().filter(|e| user.may(e.by, m.owner)).map(|e| e.on).collect()
+    m.state.edges().filter(|e| e.on.available() && user.may(e.by, m.owner)).map(|e| e.on).collect()
 }
 
 /// The edge for a verb, if table and role allow it.

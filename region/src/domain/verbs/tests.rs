@@ -40,7 +40,7 @@ fn a_refusal_says_what_the_caller_may_do_now() {
     );
     assert_eq!(
         text(&user("root", Role::Admin)),
-        "machine m1 is ready; deploy is not allowed; allowed now: allocate, commission, test, rescue, mark-broken"
+        "machine m1 is ready; deploy is not allowed; allowed now: allocate, commission"
     );
 }
 
