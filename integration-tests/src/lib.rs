@@ -1,1 +1,24 @@
-//! To be written.
+//! The virtual lab: real daemons, emulated machines with real firmware, simulated BMCs, one network namespace each.
+//!
+//! A [`lab::Lab`] is everything of one test: the namespace ([`net`]), `farrier-region` and `farrier-rack` as they are
+//! shipped ([`daemons`]), machines ([`machine`]) with BMCs ([`bmc`]), the `farrier` command ([`cli`]), and what
+//! comes from outside ([`assets`], kept by [`cache`]). Everything waits on conditions ([`wait`]) with generous limits on
+//! the host's clock, because machines are emulated and the host may be busy. What a lab started ends with it.
+//!
+//! Needs root (namespaces, taps, DHCP) and the packages of `deploy/debian/prerequisites.sh`.
+
+pub mod assets;
+pub mod binaries;
+pub mod bmc;
+pub mod cache;
+pub mod cli;
+pub mod daemon;
+pub mod daemons;
+pub mod error;
+pub mod lab;
+pub mod machine;
+pub mod net;
+pub mod postgres;
+pub mod process;
+pub mod reports;
+pub mod wait;
