@@ -1,0 +1,231 @@
+//! The life-cycle's verbs: one call each, then `--wait` if it is asked for.
+
+use std::{collections::HashMap, fs, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
+
+use farrier_common::secret::Secret;
+use farrier_proto::{
+    convert,
+    v1::{
+        AbortMachineRequest, AllocateMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest,
+        CreateMachineRequest, DeployMachineRequest, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest,
+        machines_client::MachinesClient,
+    },
+};
+
+use super::{
+    App,
+    machines::{CommissionArgs, CreateArgs, ReleaseArgs},
+};
+use crate::{
+    client::{self, Client, SHORT, options},
+    error::Error,
+    render::machines as render,
+    wait::{self, Aim, WaitArgs},
+};
+
+/// The contract's limit.
+const MOST_USER_DATA: usize = 1 << 20;
+
+/// How to reach a BMC with an account that exists. The password comes from a file: a command line can be seen by others.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BmcArgs {
+    /// IPv4 address of the BMC.
+    #[arg(long, value_name = "ADDRESS", requires_all = ["bmc_user", "bmc_password_file"])]
+    bmc_address: Option<Ipv4Addr>,
+    /// Account that exists on the BMC.
+    #[arg(long, value_name = "USER", requires = "bmc_address")]
+    bmc_user: Option<String>,
+    /// File that holds the account's password.
+    #[arg(long, value_name = "FILE", requires = "bmc_address")]
+    bmc_password_file: Option<PathBuf>,
+    /// Port of the BMC [default: the protocol's own, 623].
+    #[arg(long, value_name = "PORT", requires = "bmc_address", value_parser = clap::value_parser!(u16).range(1..))]
+    bmc_port: Option<u16>,
+    /// Use this account for good; the default is to make an account of Farrier's own.
+    #[arg(long, requires = "bmc_address")]
+    bmc_use_as_is: bool,
+}
+
+/// An image for a machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeployArgs {
+    /// Id or name.
+    machine: String,
+    /// Id or name of a disk image.
+    #[arg(long)]
+    image: String,
+    /// File with cloud-init user data, handed over as it is; at most 1 MiB.
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<PathBuf>,
+    /// Serial number of the disk to write [default: the smallest that holds the image].
+    #[arg(long, value_name = "SERIAL", default_value = "", hide_default_value = true)]
+    disk: String,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// What may be asked of the power.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum PowerWord {
+    /// Power on.
+    On,
+    /// Power off, hard.
+    Off,
+    /// Power off, then on.
+    Cycle,
+    /// Ask the BMC now; change nothing.
+    Query,
+}
+
+/// A label as the command line gives it.
+#[derive(Clone, Debug)]
+pub(crate) struct Label(String, String);
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
+        let (key, value) = parts.ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+        Ok(Self(key.to_owned(), value.to_owned()))
+    }
+}
+
+// === verbs ===
+
+/// Adds a machine.
+pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
+    let mut labels = HashMap::new();
+    for Label(key, value) in args.labels {
+        if labels.insert(key.clone(), value).is_some() {
+            return Err(Error::Usage(format!("--label {key} is given twice")));
+        }
+    }
+    let request = CreateMachineRequest {
+        options: options(),
+        name: args.name,
+        architecture: convert::architecture_to_wire(args.arch).into(),
+        macs: args.macs.iter().map(ToString::to_string).collect(),
+        bmc: credentials(args.bmc)?,
+        labels,
+    };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).create_machine(r).await);
+    act(app, &client, &args.wait, Aim::Ready, call).await
+}
+
+/// Takes inventory of a machine.
+pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Error> {
+    let bmc = credentials(args.bmc)?;
+    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).commission_machine(r).await);
+    act(app, &client, &args.wait, Aim::Ready, call).await
+}
+
+/// Takes a machine out of the pool.
+pub(crate) async fn allocate(app: &App, machine: String, wait: &WaitArgs) -> Result<(), Error> {
+    let request = AllocateMachineRequest { options: options(), machine };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).allocate_machine(r).await);
+    act(app, &client, wait, Aim::Allocated, call).await
+}
+
+/// Puts an image on a machine.
+pub(crate) async fn deploy(app: &App, args: DeployArgs) -> Result<(), Error> {
+    let user_data = match &args.user_data {
+        None => Vec::new(),
+        Some(path) => fs::read(path).map_err(Error::file(format!("cannot read --user-data {}", path.display())))?,
+    };
+    if user_data.len() > MOST_USER_DATA {
+        return Err(Error::Usage(format!("--user-data has {} bytes; at most {MOST_USER_DATA} fit", user_data.len())));
+    }
+    let request = DeployMachineRequest {
+        options: options(),
+        machine: args.machine,
+        image: args.image,
+        user_data,
+        disk_serial: args.disk,
+    };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).deploy_machine(r).await);
+    act(app, &client, &args.wait, Aim::Deployed, call).await
+}
+
+/// Gives a machine back.
+pub(crate) async fn release(app: &App, args: ReleaseArgs) -> Result<(), Error> {
+    let request = ReleaseMachineRequest {
+        options: options(),
+        machine: args.machine,
+        skip_erase: args.skip_erase,
+        comment: args.comment,
+    };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).release_machine(r).await);
+    act(app, &client, &args.wait, Aim::Ready, call).await
+}
+
+/// Stops the work on a machine.
+pub(crate) async fn abort(app: &App, machine: String, comment: String, wait: &WaitArgs) -> Result<(), Error> {
+    let request = AbortMachineRequest { options: options(), machine, comment };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).abort_machine(r).await);
+    act(app, &client, wait, Aim::Failed, call).await
+}
+
+/// Asks a machine's BMC.
+pub(crate) async fn power(app: &App, action: PowerWord, machine: String) -> Result<(), Error> {
+    let action = match action {
+        PowerWord::On => PowerAction::On,
+        PowerWord::Off => PowerAction::Off,
+        PowerWord::Cycle => PowerAction::Cycle,
+        PowerWord::Query => PowerAction::Query,
+    };
+    let request = PowerMachineRequest { options: options(), machine, action: action.into() };
+    let client = app.client()?;
+    let answer = client.call(client::BMC, request, async |c, r| MachinesClient::new(c).power_machine(r).await);
+    let machine = answer.await?;
+    app.out.answer(|| render::json(&machine), || render::power_summary(&machine, app.clock.now()))
+}
+
+// === what they share ===
+
+/// Calls, waits if that is asked for, and shows the machine as it is then, whatever the verdict.
+async fn act(
+    app: &App,
+    client: &Client,
+    args: &WaitArgs,
+    aim: Aim,
+    call: impl Future<Output = Result<Machine, Error>>,
+) -> Result<(), Error> {
+    let show = |machine: &Machine| app.out.answer(|| render::json(machine), || render::summary(machine));
+    if !args.wait {
+        return show(&call.await?);
+    }
+    // Read before the call, so that no event of the work is missed.
+    let before = client.revision().await?;
+    let machine = call.await?;
+    let limit = Duration::from_secs(args.timeout);
+    let machine = wait::until_rest(client, app.out, machine, before, limit).await?;
+    show(&machine)?;
+    wait::judge(&machine, aim)
+}
+
+fn credentials(args: BmcArgs) -> Result<Option<BmcCredentials>, Error> {
+    let (Some(address), Some(username), Some(file)) = (args.bmc_address, args.bmc_user, args.bmc_password_file) else {
+        return Ok(None);
+    };
+    let password =
+        Secret::from_file(&file).map_err(Error::file(format!("cannot read --bmc-password-file {}", file.display())))?;
+    if password.expose().is_empty() {
+        return Err(Error::Usage(format!("--bmc-password-file {} is empty", file.display())));
+    }
+    Ok(Some(BmcCredentials {
+        protocol: BmcProtocol::Ipmi.into(),
+        address: address.to_string(),
+        port: args.bmc_port.map_or(0, u32::from),
+        username,
+        password: password.expose().clone(),
+        use_as_is: args.bmc_use_as_is,
+    }))
+}

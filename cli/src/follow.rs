@@ -1,0 +1,156 @@
+//! Follows the event log over breaks of the connection.
+//!
+//! **Invariant:** events come in order and none is left out: after a break the stream starts again after the last
+//! revision that was handed on.
+
+use std::time::Duration;
+
+use farrier_common::retry::Backoff;
+use farrier_proto::v1::{Event, WatchEventsRequest, events_client::EventsClient};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tonic::{Code, Status, Streaming};
+
+use crate::{
+    client::{Client, SHORT, is_lost},
+    error::Error,
+};
+
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+/// Breaks in a row after which it is given up: about six minutes.
+const MOST_BREAKS: u32 = 40;
+/// A stream that held this long was a good one.
+const GOOD: Duration = Duration::from_secs(60);
+
+/// News of the event log.
+#[derive(Debug)]
+pub(crate) enum Update {
+    /// The next event.
+    Event(Box<Event>),
+    /// The stream broke and is being opened again. Said once per break.
+    Lost(String),
+    /// It cannot be followed any further; the last update.
+    Failed(Error),
+}
+
+/// A task that follows the log; ends with its handle.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    updates: mpsc::Receiver<Update>,
+    task: JoinHandle<()>,
+}
+
+impl Follow {
+    /// Follows one machine (id or name), or all if empty, from the event after `after` on.
+    pub(crate) fn start(client: &Client, machine: &str, after: i64) -> Self {
+        let (sender, updates) = mpsc::channel(64);
+        let follower = Follower { client: client.clone(), machine: machine.to_owned(), after, sender };
+        Self { updates, task: tokio::spawn(follower.run()) }
+    }
+
+    /// The next update; `None` after the last. May be cancelled.
+    pub(crate) async fn next(&mut self) -> Option<Update> {
+        self.updates.recv().await
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === the task ===
+
+struct Follower {
+    client: Client,
+    machine: String,
+    after: i64,
+    sender: mpsc::Sender<Update>,
+}
+
+/// Why a stream ended.
+enum End {
+    /// Nobody listens any more.
+    Unwanted,
+    /// The region ended it, or the connection broke.
+    Broken(Status),
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let mut breaks = 0;
+        loop {
+            let opened = Instant::now();
+            let before = self.after;
+            let status = match self.follow_once().await {
+                End::Unwanted => return,
+                End::Broken(status) => status,
+            };
+            if self.after > before || opened.elapsed() > GOOD {
+                breaks = 0;
+            }
+            breaks += 1;
+            if !is_passing(&status) || breaks > MOST_BREAKS {
+                // Whether anybody still listens does not matter: this is the end either way.
+                let _ = self.sender.send(Update::Failed(self.client.failed(status, SHORT))).await;
+                return;
+            }
+            if breaks == 1 && self.sender.send(Update::Lost(status.message().to_owned())).await.is_err() {
+                return;
+            }
+            BACKOFF.pause(breaks).await;
+        }
+    }
+
+    async fn follow_once(&mut self) -> End {
+        let request = WatchEventsRequest { after_revision: self.after, machine: self.machine.clone() };
+        let mut events = EventsClient::new(self.client.conn());
+        // Only the opening has a deadline: the stream may be silent for days, and keep-alive finds a dead connection.
+        let mut stream: Streaming<Event> = match timeout(SHORT, events.watch_events(request)).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return End::Broken(status),
+            Err(_) => return End::Broken(Status::unavailable("the region did not open the event stream in time")),
+        };
+        loop {
+            match stream.message().await {
+                Ok(Some(event)) => {
+                    self.after = self.after.max(event.revision);
+                    if self.sender.send(Update::Event(Box::new(event))).await.is_err() {
+                        return End::Unwanted;
+                    }
+                }
+                Ok(None) => return End::Broken(Status::unavailable("the region ended the event stream")),
+                Err(status) => return End::Broken(status),
+            }
+        }
+    }
+}
+
+/// Is it worth to open the stream again?
+fn is_passing(status: &Status) -> bool {
+    let passing = match status.code() {
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => true,
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => false,
+    };
+    // What this side made of a broken connection is passing unless the region's certificate is not trusted.
+    if std::error::Error::source(status).is_some() { is_lost(status) } else { passing }
+}

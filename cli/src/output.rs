@@ -1,0 +1,84 @@
+//! Where text goes: answers to standard output, everything else to standard error.
+//!
+//! The only module that touches either stream, so that `-o json` output is never mixed with a remark.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use farrier_common::telemetry::Chain;
+use serde_json::Value;
+
+use crate::{error::Error, render::table};
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Tables and pages for people.
+    Table,
+    /// JSON for programs; the field names are kept.
+    Json,
+}
+
+/// The two streams and what is known of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    format: Format,
+    width: Option<u16>,
+    live: bool,
+}
+
+impl Output {
+    /// Looks at the streams once.
+    pub(crate) fn new(format: Format) -> Self {
+        let width = if io::stdout().is_terminal() { table::terminal_width() } else { None };
+        Self { format, width, live: io::stderr().is_terminal() }
+    }
+
+    /// Are answers for programs?
+    pub(crate) fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Columns of the terminal; `None` if the output goes elsewhere and need not fit.
+    pub(crate) const fn width(self) -> Option<u16> {
+        self.width
+    }
+
+    /// Is standard error a terminal, so that a line may be redrawn?
+    pub(crate) const fn is_live(self) -> bool {
+        self.live
+    }
+
+    /// Writes an answer in the wanted format.
+    pub(crate) fn answer(self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Error> {
+        if self.is_json() { self.text(&format!("{:#}", json())) } else { self.text(&text()) }
+    }
+
+    /// Writes text to standard output and ends the line.
+    pub(crate) fn text(self, text: &str) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        let written = writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush());
+        written.map_err(|source| {
+            if source.kind() == io::ErrorKind::BrokenPipe {
+                Error::OutputClosed
+            } else {
+                Error::File { what: "cannot write to standard output".to_owned(), source }
+            }
+        })
+    }
+
+    /// Writes a remark to standard error. If even that fails there is nobody left to tell.
+    pub(crate) fn note(self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Writes an error and what is known of it to standard error.
+    pub(crate) fn error(self, error: &Error) {
+        if matches!(error, Error::OutputClosed) {
+            return;
+        }
+        self.note(&format!("error: {}", table::clean(&Chain(error).to_string())));
+        for line in error.details() {
+            self.note(&format!("  {}", table::clean(&line)));
+        }
+    }
+}

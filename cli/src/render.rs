@@ -1,0 +1,13 @@
+//! How answers look: tables and pages for people, JSON for programs. One module per noun; nothing here calls or prints.
+//!
+//! **Invariant:** JSON field names are a contract with scripts. What is absent is `null`, enum words are in lower case
+//! with hyphens, times are RFC 3339 in UTC.
+
+pub(crate) mod events;
+pub(crate) mod images;
+pub(crate) mod machines;
+pub(crate) mod racks;
+pub(crate) mod subnets;
+pub(crate) mod table;
+pub(crate) mod users;
+pub(crate) mod words;

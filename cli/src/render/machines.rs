@@ -1,0 +1,347 @@
+//! Machines.
+
+use chrono::{DateTime, Utc};
+use farrier_proto::v1::{
+    BmcEndpoint, DiskErasure, Explanation, Hardware, Machine, MachineIntent, MachineStatus, TimelineEntry,
+};
+use serde_json::{Value, json};
+
+use super::{
+    table::{Fit, Page, cell, table},
+    words::{self, filled, rfc3339},
+};
+
+/// One machine for programs.
+pub(crate) fn json(machine: &Machine) -> Value {
+    let intent = machine.intent.clone().unwrap_or_default();
+    let status = machine.status.clone().unwrap_or_default();
+    json!({
+        "id": machine.id,
+        "name": machine.name,
+        "state": words::state(status.state),
+        "phase": filled(&status.phase),
+        "reason": filled(&status.reason),
+        "since": rfc3339(status.since.as_ref()),
+        "deadline": rfc3339(status.deadline.as_ref()),
+        "power": words::power(status.power),
+        "power_observed_at": rfc3339(status.power_observed_at.as_ref()),
+        "owner": filled(&intent.owner),
+        "image": filled(&intent.image),
+        "architecture": words::architecture(status.architecture),
+        "firmware": words::firmware(status.firmware),
+        "rack": filled(&status.rack),
+        "interfaces": status.interfaces.iter().map(|i| json!({
+            "mac": i.mac,
+            "address": filled(&i.address),
+            "boot": i.boot,
+        })).collect::<Vec<_>>(),
+        "bmc": intent.bmc.as_ref().map(bmc_json),
+        "hardware": status.hardware.as_ref().map(hardware_json),
+        "last_erase": status.last_erase.iter().map(erasure_json).collect::<Vec<_>>(),
+        "labels": machine.labels,
+        "etag": machine.etag,
+        "created_at": rfc3339(status.created_at.as_ref()),
+        "updated_at": rfc3339(status.updated_at.as_ref()),
+    })
+}
+
+/// A list for programs. The revision is that of the first page: watching from there misses nothing.
+pub(crate) fn list_json(machines: &[Machine], revision: i64) -> Value {
+    json!({ "machines": machines.iter().map(json).collect::<Vec<_>>(), "revision": revision })
+}
+
+/// An explanation for programs.
+pub(crate) fn explanation_json(explanation: &Explanation) -> Value {
+    json!({
+        "machine": explanation.machine.as_ref().map(json),
+        "allowed_verbs": explanation.allowed_verbs,
+        "next_step": filled(&explanation.next_step),
+        "next_attempt": rfc3339(explanation.next_attempt.as_ref()),
+        "attempts": explanation.attempts,
+        "last_error": filled(&explanation.last_error),
+        "timeline": explanation.timeline.iter().map(|e| json!({
+            "at": rfc3339(e.at.as_ref()),
+            "kind": e.kind,
+            "text": e.text,
+            "boot_id": filled(&e.boot_id),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// One line about a machine, for the answer to a verb.
+pub(crate) fn summary(machine: &Machine) -> String {
+    let status = machine.status.clone().unwrap_or_default();
+    let reason = filled(&status.reason).map_or_else(String::new, |r| format!(": {}", cell(r.to_owned())));
+    format!("{} is {}{reason}", machine.name, words::place(status.state, &status.phase))
+}
+
+/// One line about a machine's power.
+pub(crate) fn power_summary(machine: &Machine, now: DateTime<Utc>) -> String {
+    let status = machine.status.clone().unwrap_or_default();
+    let power = words::power(status.power).unwrap_or_else(|| "unknown".to_owned());
+    let seen = words::with_age(status.power_observed_at.as_ref(), now);
+    format!("{}: power is {power}{}", machine.name, seen.map_or_else(String::new, |s| format!(", seen {s}")))
+}
+
+/// A list for people.
+pub(crate) fn list_table(machines: &[Machine], width: Option<u16>) -> String {
+    let columns = [
+        ("NAME", Fit::Whole),
+        ("STATE", Fit::Whole),
+        ("PHASE", Fit::Wraps),
+        ("POWER", Fit::Whole),
+        ("OWNER", Fit::Whole),
+        ("ARCH", Fit::Spare),
+        ("MAC", Fit::Spare),
+        ("RACK", Fit::Spare),
+        ("REASON", Fit::Wraps),
+    ];
+    table(width, &columns, machines.iter().map(list_row).collect())
+}
+
+fn list_row(machine: &Machine) -> Vec<String> {
+    let status = machine.status.clone().unwrap_or_default();
+    let mac = status.interfaces.iter().find(|i| i.boot).or(status.interfaces.first()).map(|i| i.mac.clone());
+    vec![
+        cell(machine.name.clone()),
+        cell(words::state(status.state)),
+        cell(status.phase),
+        cell(words::power(status.power).unwrap_or_else(|| "unknown".to_owned())),
+        cell(machine.intent.as_ref().map(|i| i.owner.clone())),
+        cell(words::architecture(status.architecture)),
+        cell(mac),
+        cell(status.rack),
+        cell(status.reason),
+    ]
+}
+
+/// Everything about a machine, for people.
+pub(crate) fn page(machine: &Machine, now: DateTime<Utc>, width: Option<u16>) -> String {
+    let intent = machine.intent.clone().unwrap_or_default();
+    let status = machine.status.clone().unwrap_or_default();
+    let mut page = head(machine, &intent, &status, now);
+    if let Some(hardware) = &status.hardware {
+        page = hardware_pairs(page, hardware);
+    }
+    let inner = width.map(|w| w.saturating_sub(2));
+    page = page.section("Interfaces", &interfaces_table(&status, inner));
+    if let Some(hardware) = status.hardware.as_ref().filter(|h| !h.disks.is_empty()) {
+        page = page.section("Disks", &disks_table(hardware, inner));
+    }
+    if !status.last_erase.is_empty() {
+        page = page.section("Last erase", &erasures_table(&status.last_erase, inner));
+    }
+    page.text()
+}
+
+fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: DateTime<Utc>) -> Page {
+    let mut labels: Vec<_> = machine.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    labels.sort();
+    let age = |at| words::with_age(at, now);
+    let power = words::power(status.power).unwrap_or_else(|| "unknown".to_owned());
+    let seen = age(status.power_observed_at.as_ref()).map_or_else(String::new, |s| format!(", seen {s}"));
+    Page::default()
+        .pair("Name", machine.name.clone())
+        .pair("Id", machine.id.clone())
+        .pair("State", words::state(status.state))
+        .pair_if("Phase", Some(status.phase.clone()))
+        .pair("Reason", status.reason.clone())
+        .pair("Since", age(status.since.as_ref()))
+        .pair_if("Deadline", age(status.deadline.as_ref()))
+        .pair("Power", format!("{power}{seen}"))
+        .pair("Owner", intent.owner.clone())
+        .pair("Image", intent.image.clone())
+        .pair("Architecture", words::architecture(status.architecture))
+        .pair("Firmware", words::firmware(status.firmware))
+        .pair("Rack", status.rack.clone())
+        .pair("BMC", intent.bmc.as_ref().map(bmc_text))
+        .pair_if("Labels", Some(labels.join(", ")))
+        .pair("Created", age(status.created_at.as_ref()))
+        .pair("Updated", age(status.updated_at.as_ref()))
+}
+
+/// Why a machine is where it is, for people.
+pub(crate) fn explanation_page(explanation: &Explanation, now: DateTime<Utc>, width: Option<u16>) -> String {
+    let machine = explanation.machine.clone().unwrap_or_default();
+    let status = machine.status.clone().unwrap_or_default();
+    let attempts = (explanation.attempts > 0).then(|| explanation.attempts.to_string());
+    let allowed = explanation.allowed_verbs.join(", ");
+    let page = Page::default()
+        .pair("Machine", machine.name.clone())
+        .pair("State", words::place(status.state, &status.phase))
+        .pair("Why", status.reason.clone())
+        .pair("Since", words::with_age(status.since.as_ref(), now))
+        .pair("Deadline", words::with_age(status.deadline.as_ref(), now))
+        .pair("Allowed now", allowed)
+        .pair("Next step", explanation.next_step.clone())
+        .pair_if("Next attempt", words::with_age(explanation.next_attempt.as_ref(), now))
+        .pair_if("Failed tries", attempts)
+        .pair("Last error", explanation.last_error.clone());
+    let inner = width.map(|w| w.saturating_sub(2));
+    page.section("Timeline", &timeline_table(&explanation.timeline, inner)).text()
+}
+
+fn timeline_table(timeline: &[TimelineEntry], width: Option<u16>) -> String {
+    let columns = [("TIME", Fit::Whole), ("+SECONDS", Fit::Whole), ("KIND", Fit::Whole), ("TEXT", Fit::Wraps)];
+    let mut before: Option<DateTime<Utc>> = None;
+    let rows = timeline.iter().map(|entry| {
+        let at = words::time(entry.at.as_ref());
+        // Seconds after the entry above: a wait stands out.
+        let step = before.zip(at).map(|(b, a)| format!("+{}.{}", (a - b).num_seconds(), tenths(a - b)));
+        before = at.or(before);
+        vec![cell(words::seconds(entry.at.as_ref())), cell(step), cell(entry.kind.clone()), cell(entry.text.clone())]
+    });
+    table(width, &columns, rows.collect())
+}
+
+fn tenths(span: chrono::TimeDelta) -> i64 {
+    span.num_milliseconds().unsigned_abs().cast_signed() % 1000 / 100
+}
+
+// === BMC, hardware, interfaces, disks ===
+
+fn bmc_json(bmc: &BmcEndpoint) -> Value {
+    json!({
+        "protocol": words::protocol(bmc.protocol),
+        "address": bmc.address,
+        "port": bmc.port,
+        "username": bmc.username,
+        "managed_account": bmc.managed_account,
+    })
+}
+
+fn bmc_text(bmc: &BmcEndpoint) -> String {
+    let protocol = words::protocol(bmc.protocol).unwrap_or_else(|| "unknown".to_owned());
+    let port = if bmc.port == 0 { String::new() } else { format!(":{}", bmc.port) };
+    let managed = if bmc.managed_account { " (made by Farrier)" } else { "" };
+    format!("{protocol}://{}{port}, account {}{managed}", bmc.address, bmc.username)
+}
+
+fn hardware_json(hardware: &Hardware) -> Value {
+    json!({
+        "vendor": hardware.vendor,
+        "product": hardware.product,
+        "serial": hardware.serial,
+        "uuid": hardware.uuid,
+        "firmware_version": hardware.firmware_version,
+        "cpu_model": hardware.cpu_model,
+        "cpu_cores": hardware.cpu_cores,
+        "memory_bytes": hardware.memory_bytes,
+        "disks": hardware.disks.iter().map(|d| json!({
+            "name": d.name,
+            "serial": d.serial,
+            "model": d.model,
+            "size_bytes": d.size_bytes,
+            "rotational": d.rotational,
+            "bus": d.bus,
+            "discard": d.discard,
+        })).collect::<Vec<_>>(),
+        "nics": hardware.nics.iter().map(|n| json!({
+            "name": n.name,
+            "mac": n.mac,
+            "driver": n.driver,
+            "carrier": n.carrier,
+            "speed_mbps": n.speed_mbps,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn hardware_pairs(page: Page, hardware: &Hardware) -> Page {
+    let joined = |parts: &[&str]| parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(" ");
+    page.pair("System", joined(&[&hardware.vendor, &hardware.product]))
+        .pair("Serial", hardware.serial.clone())
+        .pair("System UUID", hardware.uuid.clone())
+        .pair("Firmware version", hardware.firmware_version.clone())
+        .pair("CPU", format!("{} x {}", hardware.cpu_cores, joined(&[&hardware.cpu_model])))
+        .pair("Memory", words::size(hardware.memory_bytes))
+}
+
+/// The interfaces that Farrier knows, with what the inventory says of them, then those that only the inventory knows.
+fn interfaces_table(status: &MachineStatus, width: Option<u16>) -> String {
+    let columns = [
+        ("MAC", Fit::Whole),
+        ("ADDRESS", Fit::Whole),
+        ("BOOT", Fit::Whole),
+        ("NAME", Fit::Whole),
+        ("DRIVER", Fit::Whole),
+        ("LINK", Fit::Whole),
+    ];
+    let nics = status.hardware.as_ref().map_or(&[][..], |h| &h.nics);
+    let found = |mac: &str| {
+        let nic = nics.iter().find(|n| n.mac == mac);
+        let link = nic.map(|n| match (n.carrier, n.speed_mbps) {
+            (false, _) => "down".to_owned(),
+            (true, 0) => "up".to_owned(),
+            (true, mbps) => format!("{mbps} Mb/s"),
+        });
+        [cell(nic.map(|n| n.name.clone())), cell(nic.map(|n| n.driver.clone())), cell(link)]
+    };
+    let known = status.interfaces.iter().map(|i| {
+        let boot = if i.boot { "yes" } else { "no" };
+        let address = filled(&i.address).unwrap_or("dynamic").to_owned();
+        [vec![cell(i.mac.clone()), cell(address), boot.to_owned()], found(&i.mac).to_vec()].concat()
+    });
+    let others = nics.iter().filter(|n| !status.interfaces.iter().any(|i| i.mac == n.mac));
+    let others = others.map(|n| [vec![cell(n.mac.clone()), cell(None), cell(None)], found(&n.mac).to_vec()].concat());
+    table(width, &columns, known.chain(others).collect())
+}
+
+fn disks_table(hardware: &Hardware, width: Option<u16>) -> String {
+    let columns = [
+        ("NAME", Fit::Whole),
+        ("SIZE", Fit::Whole),
+        ("BUS", Fit::Whole),
+        ("KIND", Fit::Whole),
+        ("SERIAL", Fit::Whole),
+        ("MODEL", Fit::Wraps),
+    ];
+    let rows = hardware.disks.iter().map(|d| {
+        let kind = if d.rotational { "rotating" } else { "solid" };
+        let size = words::size(d.size_bytes);
+        vec![
+            cell(d.name.clone()),
+            size,
+            cell(d.bus.clone()),
+            kind.to_owned(),
+            cell(d.serial.clone()),
+            cell(d.model.clone()),
+        ]
+    });
+    table(width, &columns, rows.collect())
+}
+
+fn erasure_json(erasure: &DiskErasure) -> Value {
+    json!({
+        "disk_serial": erasure.disk_serial,
+        "disk_name": erasure.disk_name,
+        "size_bytes": erasure.size_bytes,
+        "method": erasure.method,
+        "sampled_bytes": erasure.sampled_bytes,
+        "finished_at": rfc3339(erasure.finished_at.as_ref()),
+    })
+}
+
+fn erasures_table(erasures: &[DiskErasure], width: Option<u16>) -> String {
+    let columns = [
+        ("DISK", Fit::Whole),
+        ("SERIAL", Fit::Whole),
+        ("SIZE", Fit::Whole),
+        ("METHOD", Fit::Whole),
+        ("READ BACK", Fit::Whole),
+        ("FINISHED", Fit::Whole),
+    ];
+    let rows = erasures.iter().map(|e| {
+        vec![
+            cell(e.disk_name.clone()),
+            cell(e.disk_serial.clone()),
+            words::size(e.size_bytes),
+            cell(e.method.clone()),
+            words::size(e.sampled_bytes),
+            cell(words::seconds(e.finished_at.as_ref())),
+        ]
+    });
+    table(width, &columns, rows.collect())
+}
+
+#[cfg(test)]
+mod tests;
