@@ -1,0 +1,267 @@
+//! Opening a session: capabilities, Open Session, RAKP 1 to 4 (IPMI 2.0 13.15 to 13.24).
+
+use farrier_common::secret::random_bytes;
+
+use super::{
+    super::{super::Login, ADMINISTRATOR},
+    Pace, Session, SessionError, Suite, Window,
+    exchange::Line,
+    packet::{self, Sealer},
+    suite::Keys,
+};
+
+const OPEN_SESSION: u8 = 0x10;
+const RAKP_1: u8 = 0x12;
+const RAKP_3: u8 = 0x14;
+/// Bit of the role byte: look the user up by name alone, not by name and privilege.
+const NAME_ONLY: u8 = 0x10;
+/// Handshakes that may be begun anew because a retransmission had confused the BMC.
+const FRESH_STARTS: u32 = 3;
+
+const CAPABILITIES: &str = "Get Channel Authentication Capabilities";
+const OPEN: &str = "Open Session";
+const FIRST: &str = "RAKP 1";
+const THIRD: &str = "RAKP 3";
+
+/// Opens a session with the first of our suites that the BMC accepts.
+pub(super) async fn open(login: &Login, pace: Pace) -> Result<Session, SessionError> {
+    let mut starts = 0;
+    loop {
+        let mut line = Line::open(login.address, pace).await?;
+        let error = match attempt(&mut line, login).await {
+            Ok(ready) => return Ok(ready.session(line)),
+            Err(error) => error,
+        };
+        starts += 1;
+        // When RAKP 1 or 3 was sent twice, the BMC may have answered twice and hold other numbers than we do: what looks
+        // like a wrong password is then none. Only a handshake without repetition tells.
+        let doubtful = line.repeated && !matches!(error, SessionError::Silent { .. } | SessionError::Socket(_));
+        if !doubtful || starts >= FRESH_STARTS {
+            return Err(error);
+        }
+        tracing::debug!(address = %login.address, %error, "handshake begun anew after a retransmission");
+    }
+}
+
+async fn attempt(line: &mut Line, login: &Login) -> Result<Ready, SessionError> {
+    capabilities(line).await?;
+    let mut last = String::new();
+    for suite in Suite::ALL {
+        match negotiate(line, suite).await {
+            Ok(ids) => return authenticate(line, login, ids).await,
+            // Table 13-15: invalid authentication, integrity or confidentiality algorithm, no matching suite, illegal parameter.
+            Err(error @ SessionError::Status { code: 0x04 | 0x05 | 0x10..=0x12, .. }) => last = error.to_string(),
+            // Old BMCs do not answer to algorithms that they do not know. This one answered a moment ago.
+            Err(error @ SessionError::Silent { .. }) if suite == Suite::Seventeen => last = error.to_string(),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(SessionError::NoSuite(last))
+}
+
+/// Finds out whether a BMC is there and speaks IPMI 2.0. It also wakes slow ones.
+async fn capabilities(line: &mut Line) -> Result<(), SessionError> {
+    const NETFN: u8 = 6;
+    const CMD: u8 = 0x38;
+    let message = packet::ipmb_request(NETFN, CMD, 0, &[0x8e, ADMINISTRATOR]);
+    let answer = line
+        .exchange(
+            CAPABILITIES,
+            |_| packet::sessionless(&message),
+            |datagram, _| {
+                packet::open_sessionless(datagram)
+                    .and_then(|inner| packet::ipmb_answer(inner, NETFN, CMD, 0))
+                    .map(<[u8]>::to_vec)
+            },
+        )
+        .await?;
+    match *answer {
+        [0, _channel, types, _status, extended, ..] if types & 0x80 != 0 && extended & 0x02 == 0 => {
+            Err(SessionError::NoSuite("it speaks IPMI 1.5 only".into()))
+        }
+        [0, ..] => Ok(()),
+        [code, ..] => Err(SessionError::Completion { netfn: NETFN, cmd: CMD, code }),
+        [] => Err(SessionError::Malformed { what: CAPABILITIES, detail: "no completion code" }),
+    }
+}
+
+struct Ids {
+    suite: Suite,
+    own: u32,
+    bmc: u32,
+}
+
+async fn negotiate(line: &mut Line, suite: Suite) -> Result<Ids, SessionError> {
+    let own = u32::from_le_bytes(random_bytes::<4>()).max(1);
+    let mut request = vec![0, 0, 0, 0];
+    request.extend(own.to_le_bytes());
+    for (kind, algorithm) in (0_u8..).zip(suite.algorithms()) {
+        request.extend([kind, 0, 0, 8, algorithm, 0, 0, 0]);
+    }
+    let answer = step(line, OPEN, OPEN_SESSION, request).await?;
+    let malformed = |detail| SessionError::Malformed { what: OPEN, detail };
+    let answer: &[u8; 36] = answer.first_chunk().ok_or_else(|| malformed("the answer is too short"))?;
+    let [_, _, _, _, o0, o1, o2, o3, b0, b1, b2, b3, algorithms @ ..] = *answer;
+    if [o0, o1, o2, o3] != own.to_le_bytes() {
+        return Err(malformed("the answer is for another session"));
+    }
+    let chosen: Vec<u8> = algorithms.chunks(8).filter_map(|record| record.get(4).map(|a| a & 0x3f)).collect();
+    if chosen != suite.algorithms() {
+        return Err(malformed("the answer names other algorithms than were asked for"));
+    }
+    Ok(Ids { suite, own, bmc: u32::from_le_bytes([b0, b1, b2, b3]) })
+}
+
+/// A handshake that succeeded.
+struct Ready {
+    ids: Ids,
+    keys: Keys,
+}
+
+impl Ready {
+    fn session(self, line: Line) -> Session {
+        Session {
+            line,
+            sealer: Sealer(self.keys),
+            suite: self.ids.suite,
+            bmc_id: self.ids.bmc,
+            own_id: self.ids.own,
+            sent: 0,
+            seen: Window::default(),
+            request: 0,
+        }
+    }
+}
+
+async fn authenticate(line: &mut Line, login: &Login, ids: Ids) -> Result<Ready, SessionError> {
+    let suite = ids.suite;
+    line.repeated = false; // A second Open Session costs the BMC a slot for a minute, but confuses nothing.
+    let (own_id, bmc_id) = (ids.own.to_le_bytes(), ids.bmc.to_le_bytes());
+    let password = login.password.expose().as_bytes();
+    let name = login.username.as_bytes();
+    let length = u8::try_from(name.len())
+        .ok()
+        .filter(|length| *length <= 16)
+        .ok_or_else(|| SessionError::BadLogin("the user name is longer than 16 bytes".into()))?;
+    let role = NAME_ONLY | ADMINISTRATOR;
+    let who = [&[role, length], name].concat();
+    let own_random = random_bytes::<16>();
+
+    let mut request = vec![0, 0, 0, 0];
+    request.extend(bmc_id);
+    request.extend(own_random);
+    request.extend([role, 0, 0, length]);
+    request.extend(name);
+    let answer = step(line, FIRST, RAKP_1, request).await?;
+    let malformed = |what, detail| SessionError::Malformed { what, detail };
+    let fields = second(&answer, suite).ok_or_else(|| malformed(FIRST, "the answer is too short"))?;
+    if fields.session != own_id {
+        return Err(malformed(FIRST, "the answer is for another session"));
+    }
+    let proof: [&[u8]; 6] = [&own_id, &bmc_id, &own_random, fields.random, fields.guid, &who];
+    if !suite.verifies(password, &proof, fields.check, suite.digest_length()) {
+        return Err(SessionError::BadLogin(
+            "wrong user name or password (the BMC proves another password in RAKP 2)".into(),
+        ));
+    }
+    let keys = Keys::derive(suite, password, &own_random, fields.random, &who);
+
+    let mut request = vec![0, 0, 0, 0];
+    request.extend(bmc_id);
+    request.extend(suite.hmac(password, &[fields.random, &own_id, &who]));
+    let answer = step(line, THIRD, RAKP_3, request).await?;
+    let (head, check) = answer.split_first_chunk::<8>().ok_or_else(|| malformed(THIRD, "the answer is too short"))?;
+    let [_, _, _, _, session @ ..] = *head;
+    if session != own_id {
+        return Err(malformed(THIRD, "the answer is for another session"));
+    }
+    // Some BMCs send the whole digest, some a padded one: what counts is its beginning.
+    let check = check.get(..suite.check_length()).ok_or_else(|| malformed(THIRD, "the answer is too short"))?;
+    if !suite.verifies(&keys.session, &[&own_random, &bmc_id, fields.guid], check, suite.check_length()) {
+        return Err(SessionError::BadLogin(
+            "the BMC does not prove the session key in RAKP 4 (is a BMC key, Kg, set?)".into(),
+        ));
+    }
+    Ok(Ready { ids, keys })
+}
+
+struct Second<'a> {
+    session: [u8; 4],
+    random: &'a [u8; 16],
+    guid: &'a [u8; 16],
+    check: &'a [u8],
+}
+
+fn second(answer: &[u8], suite: Suite) -> Option<Second<'_>> {
+    let (head, rest) = answer.split_first_chunk::<8>()?;
+    let [_, _, _, _, session @ ..] = *head;
+    let (random, rest) = rest.split_first_chunk::<16>()?;
+    let (guid, rest) = rest.split_first_chunk::<16>()?;
+    Some(Second { session, random, guid, check: rest.get(..suite.digest_length())? })
+}
+
+/// One message of the handshake and its answer, whose status must be success. The first byte of the message is its tag: a
+/// new one with each transmission, and only the answer to the last one counts, for it is that one which the BMC goes on with.
+async fn step(line: &mut Line, what: &'static str, kind: u8, mut request: Vec<u8>) -> Result<Vec<u8>, SessionError> {
+    let answer = line
+        .exchange(
+            what,
+            |tag| {
+                if let Some(first) = request.first_mut() {
+                    *first = tag;
+                }
+                packet::plain(kind, &request)
+            },
+            |datagram, tag| {
+                let opened = packet::open_plain(datagram)?;
+                (opened.kind == kind | 1 && opened.payload.first() == Some(&tag)).then_some(opened.payload)
+            },
+        )
+        .await?;
+    match answer.get(1) {
+        Some(0) => Ok(answer),
+        Some(&code) => Err(SessionError::Status { what, code }),
+        None => Err(SessionError::Malformed { what, detail: "the answer has no status" }),
+    }
+}
+
+/// IPMI 2.0 table 13-15.
+pub(super) const fn status_text(code: u8) -> &'static str {
+    match code {
+        0x01 => "insufficient resources for a session",
+        0x02 => "invalid session id",
+        0x03 => "invalid payload type",
+        0x04 => "invalid authentication algorithm",
+        0x05 => "invalid integrity algorithm",
+        0x06 => "no matching authentication payload",
+        0x07 => "no matching integrity payload",
+        0x08 => "inactive session id",
+        0x09 => "invalid role",
+        0x0a => "unauthorised role or privilege level",
+        0x0b => "insufficient resources for the role",
+        0x0c => "invalid name length",
+        0x0d => "unauthorised name",
+        0x0e => "unauthorised GUID",
+        0x0f => "invalid integrity check value: wrong password",
+        0x10 => "invalid confidentiality algorithm",
+        0x11 => "no cipher suite matches",
+        0x12 => "illegal parameter",
+        _ => "unknown status",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn hostile_rakp_2_never_panics(answer: Vec<u8>) {
+            for suite in Suite::ALL {
+                let _ = second(&answer, suite);
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `RackService`: what the region tells this rack to do. Parse, call, render; the work is in `boot`, `blobs` and `bmc`.
+
+mod convert;
+mod server;
+mod status;
+
+use std::{future::Future, time::Duration};
+
+use farrier_common::id::RackId;
+use farrier_proto::{
+    convert::power_to_wire,
+    rack::{self as proto, rack_service_server::RackService, sync_intents_request::Part},
+};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+
+pub use self::server::serve;
+use self::{
+    convert::{Checked as _, Invalid, SnapshotParts},
+    status::{blob_status, bmc_status, put_status, storage_status},
+};
+use crate::{
+    blobs::Blobs,
+    bmc::{BmcError, Bmcs},
+    boot::state::BootState,
+};
+
+/// Silence after which a snapshot under way is given up.
+const SNAPSHOT_SILENCE: Duration = Duration::from_secs(30);
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    rack_id: RackId,
+    boot: BootState,
+    blobs: Blobs,
+    bmcs: Bmcs,
+    work: TaskTracker,
+}
+
+impl Service {
+    /// The service of rack `rack_id`.
+    #[must_use]
+    pub fn new(rack_id: RackId, boot: BootState, blobs: Blobs, bmcs: Bmcs) -> Self {
+        Self { rack_id, boot, blobs, bmcs, work: TaskTracker::new() }
+    }
+
+    /// Waits until no work is under way. Callers that left have not stopped theirs.
+    pub async fn finish(&self) {
+        self.work.close();
+        self.work.wait().await;
+    }
+
+    /// Runs BMC work to its end even if the caller leaves: half an account is worse than one that nobody waited for.
+    async fn on_bmc<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, BmcError>> + Send + 'static,
+    ) -> Result<T, Status> {
+        match self.work.spawn(work).await {
+            Ok(outcome) => outcome.map_err(|error| bmc_status(&error)),
+            Err(error) => Err(Status::internal(format!("the work on the BMC died: {error}"))),
+        }
+    }
+
+    /// Runs work that waits for the disk where it may, also to its end.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&BootState) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let boot = self.boot.clone();
+        let done = self.work.spawn_blocking(move || work(&boot)).await;
+        done.map_err(|error| Status::internal(format!("storing died: {error}")))
+    }
+}
+
+#[tonic::async_trait]
+impl RackService for Service {
+    async fn get_status(
+        &self,
+        _request: Request<proto::GetStatusRequest>,
+    ) -> Result<Response<proto::GetStatusResponse>, Status> {
+        Ok(Response::new(proto::GetStatusResponse {
+            rack_id: self.rack_id.to_string(),
+            software_version: crate::VERSION.to_owned(),
+            snapshot_id: self.boot.snapshot_id().unwrap_or_default(),
+            intents: self.boot.len() as u64,
+        }))
+    }
+
+    async fn sync_intents(
+        &self,
+        request: Request<Streaming<proto::SyncIntentsRequest>>,
+    ) -> Result<Response<proto::SyncIntentsResponse>, Status> {
+        let snapshot = receive(request.into_inner()).await?.finish()?;
+        let (id, intents) = (snapshot.id.clone(), snapshot.intents.len() as u64);
+        self.on_disk(move |boot| boot.replace(snapshot)).await?.map_err(|error| storage_status(&error))?;
+        tracing::info!(snapshot = id, intents, "intents synchronised");
+        Ok(Response::new(proto::SyncIntentsResponse { intents }))
+    }
+
+    async fn put_intent(
+        &self,
+        request: Request<proto::PutIntentRequest>,
+    ) -> Result<Response<proto::PutIntentResponse>, Status> {
+        let request = request.into_inner();
+        let intent = request.intent.checked("intent")?;
+        let (machine, offered) = (intent.machine_id, intent.version);
+        let put = self.on_disk(move |boot| boot.put(&request.snapshot_id, intent)).await?;
+        let version = put.map_err(|error| put_status(&error))?;
+        tracing::info!(%machine, offered, held = version, "intent put");
+        Ok(Response::new(proto::PutIntentResponse { version }))
+    }
+
+    async fn remove_intent(
+        &self,
+        request: Request<proto::RemoveIntentRequest>,
+    ) -> Result<Response<proto::RemoveIntentResponse>, Status> {
+        let machine = convert::id(&request.into_inner().machine_id, "machine_id")?;
+        self.on_disk(move |boot| boot.remove(machine)).await?.map_err(|error| storage_status(&error))?;
+        Ok(Response::new(proto::RemoveIntentResponse {}))
+    }
+
+    async fn prefetch_blob(
+        &self,
+        request: Request<proto::PrefetchBlobRequest>,
+    ) -> Result<Response<proto::PrefetchBlobResponse>, Status> {
+        let blob = request.into_inner().blob.checked("blob")?;
+        self.blobs.ensure(&blob).await.map_err(|error| blob_status(&error))?;
+        Ok(Response::new(proto::PrefetchBlobResponse {}))
+    }
+
+    async fn probe_bmc(
+        &self,
+        request: Request<proto::ProbeBmcRequest>,
+    ) -> Result<Response<proto::ProbeBmcResponse>, Status> {
+        let login = request.into_inner().bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        let probe = self.on_bmc(async move { bmcs.probe(&login).await }).await?;
+        Ok(Response::new(proto::ProbeBmcResponse {
+            manufacturer_id: probe.manufacturer_id,
+            product_id: probe.product_id,
+            firmware_version: probe.firmware_version,
+            ipmi_version: probe.ipmi_version,
+            cipher_suite: probe.cipher_suite.into(),
+            power: power_to_wire(probe.power).into(),
+        }))
+    }
+
+    async fn get_power(
+        &self,
+        request: Request<proto::GetPowerRequest>,
+    ) -> Result<Response<proto::GetPowerResponse>, Status> {
+        let login = request.into_inner().bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        let power = self.on_bmc(async move { bmcs.power(&login).await }).await?;
+        Ok(Response::new(proto::GetPowerResponse { power: power_to_wire(power).into() }))
+    }
+
+    async fn set_power(
+        &self,
+        request: Request<proto::SetPowerRequest>,
+    ) -> Result<Response<proto::SetPowerResponse>, Status> {
+        let request = request.into_inner();
+        let wanted = convert::power(request.power)?;
+        let login = request.bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        self.on_bmc(async move { bmcs.set_power(&login, wanted).await }).await?;
+        Ok(Response::new(proto::SetPowerResponse { power: power_to_wire(wanted).into() }))
+    }
+
+    async fn cycle_power(
+        &self,
+        request: Request<proto::CyclePowerRequest>,
+    ) -> Result<Response<proto::CyclePowerResponse>, Status> {
+        let login = request.into_inner().bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        self.on_bmc(async move { bmcs.cycle_power(&login).await }).await?;
+        Ok(Response::new(proto::CyclePowerResponse {}))
+    }
+
+    async fn set_boot_device(
+        &self,
+        request: Request<proto::SetBootDeviceRequest>,
+    ) -> Result<Response<proto::SetBootDeviceResponse>, Status> {
+        let request = request.into_inner();
+        let device = convert::boot_device(request.device)?;
+        let login = request.bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        self.on_bmc(async move { bmcs.set_boot_device(&login, device, request.uefi).await }).await?;
+        Ok(Response::new(proto::SetBootDeviceResponse {}))
+    }
+
+    async fn ensure_bmc_account(
+        &self,
+        request: Request<proto::EnsureBmcAccountRequest>,
+    ) -> Result<Response<proto::EnsureBmcAccountResponse>, Status> {
+        let request = request.into_inner();
+        let account = convert::account(request.username, request.password)?;
+        let login = request.bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        let ensured = self.on_bmc(async move { bmcs.ensure_account(&login, &account).await }).await?;
+        let slot = ensured.slot.into();
+        Ok(Response::new(proto::EnsureBmcAccountResponse { slot, created: ensured.created }))
+    }
+}
+
+/// Collects a snapshot: the header, then the intents.
+async fn receive(mut stream: Streaming<proto::SyncIntentsRequest>) -> Result<SnapshotParts, Status> {
+    let mut parts = None::<SnapshotParts>;
+    loop {
+        let silent = |_| Status::deadline_exceeded(format!("the snapshot was silent for {SNAPSHOT_SILENCE:?}"));
+        let Some(message) = timeout(SNAPSHOT_SILENCE, stream.message()).await.map_err(silent)?? else { break };
+        match (message.part, &mut parts) {
+            (Some(Part::Header(header)), None) => parts = Some(SnapshotParts::new(header)?),
+            (Some(Part::Header(_)), Some(_)) => return Err(Invalid::new("header", "comes twice").into()),
+            (Some(Part::Intent(_)), None) => return Err(Invalid::new("header", "must come first").into()),
+            (Some(Part::Intent(intent)), Some(parts)) => parts.add(intent)?,
+            (None, _) => return Err(Invalid::new("part", "must be header or intent").into()),
+        }
+    }
+    parts.ok_or_else(|| Invalid::new("header", "is missing").into())
+}
