@@ -171,12 +171,9 @@ async fn send(
     local: &LocalBlob,
 ) -> Result<Blob, Error> {
     let sent = upload::send(client, app.out, local).await?;
-    let name = local.path.display();
-    if sent < local.size_bytes {
-        app.out.note(&format!("{name}: the region has it already ({})", local.sha256));
-    } else {
-        app.out.note(&format!("{name}: uploaded {sent} bytes ({})", local.sha256));
-    }
+    // Fewer bytes than all were sent if the region had the content already.
+    let (name, size) = (local.path.display(), local.size_bytes);
+    app.out.note(&format!("{name}: the region has it, {sent} of {size} bytes were sent (sha256 {})", local.sha256));
     Ok(Blob {
         role: role.into(),
         sha256: local.sha256.clone(),

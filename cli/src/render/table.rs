@@ -30,51 +30,54 @@ pub(crate) enum Fit {
 
 /// Columns of space between two columns.
 const GAP: u16 = 2;
-/// A column that wraps keeps so much.
-const LEAST: u16 = 8;
+/// A column that wraps keeps so much, if it has so much.
+const LEAST: u16 = 16;
 
 /// A table without lines, fitted to `width` columns if that is given.
 pub(crate) fn table(width: Option<u16>, columns: &[(&str, Fit)], rows: Vec<Vec<String>>) -> String {
-    let kept = kept(width, columns, &rows);
-    let keep = |row: Vec<String>| row.into_iter().zip(&kept).filter(|(_, kept)| **kept).map(|(cell, _)| cell).collect();
-    let columns: Vec<_> = columns.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(column, _)| column).collect();
+    let needs = needs(columns, &rows);
+    let kept = kept(width, columns, &needs);
+    let keep = |row: Vec<String>| -> Vec<String> {
+        row.into_iter().zip(&kept).filter(|(_, kept)| **kept).map(|(cell, _)| cell).collect()
+    };
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(columns.iter().map(|(title, _)| *title));
-    table.add_rows(rows.into_iter().map(keep).collect::<Vec<Vec<String>>>());
+    table.set_header(keep(columns.iter().map(|(title, _)| (*title).to_owned()).collect()));
+    table.add_rows(rows.into_iter().map(keep));
     match width {
         Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
-    for (column, (title, fit)) in table.column_iter_mut().zip(columns) {
+    let columns = columns.iter().zip(&needs).zip(&kept).filter(|(_, kept)| **kept);
+    for (column, (((_, fit), need), _)) in table.column_iter_mut().zip(columns) {
         column.set_padding((0, GAP));
         column.set_constraint(match fit {
             Fit::Whole | Fit::Spare => ColumnConstraint::ContentWidth,
-            Fit::Wraps => ColumnConstraint::LowerBoundary(Width::Fixed(least(title).saturating_add(GAP))),
+            Fit::Wraps => ColumnConstraint::LowerBoundary(Width::Fixed(*need)),
         });
     }
     table.trim_fmt()
 }
 
-fn least(title: &str) -> u16 {
-    u16::try_from(title.len()).unwrap_or(u16::MAX).max(LEAST)
+/// The least width of each column, its gap included.
+fn needs(columns: &[(&str, Fit)], rows: &[Vec<String>]) -> Vec<u16> {
+    let need = |(column, (title, fit)): (usize, &(&str, Fit))| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let whole = u16::try_from(cells.chain([title.len()]).max().unwrap_or(0)).unwrap_or(u16::MAX);
+        GAP.saturating_add(if *fit == Fit::Wraps { whole.min(LEAST) } else { whole })
+    };
+    columns.iter().enumerate().map(need).collect()
 }
 
 /// Which columns there is room for.
-fn kept(width: Option<u16>, columns: &[(&str, Fit)], rows: &[Vec<String>]) -> Vec<bool> {
+fn kept(width: Option<u16>, columns: &[(&str, Fit)], needs: &[u16]) -> Vec<bool> {
     let mut kept = vec![true; columns.len()];
     let Some(width) = width else { return kept };
-    let needs = |(column, (title, fit)): (usize, &(&str, Fit))| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        let whole = cells.chain([title.len()]).max().unwrap_or(0);
-        usize::from(GAP) + if *fit == Fit::Wraps { whole.min(usize::from(least(title))) } else { whole }
-    };
-    let needs: Vec<usize> = columns.iter().enumerate().map(needs).collect();
-    let mut total: usize = needs.iter().sum();
-    for ((kept, need), (_, fit)) in kept.iter_mut().zip(&needs).zip(columns).rev() {
-        if total > usize::from(width) && *fit == Fit::Spare {
+    let mut total: u32 = needs.iter().copied().map(u32::from).sum();
+    for ((kept, need), (_, fit)) in kept.iter_mut().zip(needs).zip(columns).rev() {
+        if total > u32::from(width) && *fit == Fit::Spare {
             *kept = false;
-            total -= need;
+            total -= u32::from(*need);
         }
     }
     kept
@@ -134,14 +137,13 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_wraps_what_may_wrap() {
-        expect![[r"
+        expect![[r#"
             NAME      MAC                REASON
-            node-one  52:54:00:12:34:56  waits for
-                                         the agent
-                                         to say
+            node-one  52:54:00:12:34:56  waits for the
+                                         agent to say
                                          hello
-            n2        52:54:00:12:34:56  -"]]
-        .assert_eq(&sample(Some(42)));
+            n2        52:54:00:12:34:56  -"#]]
+        .assert_eq(&sample(Some(46)));
     }
 
     #[test]
@@ -149,8 +151,8 @@ mod tests {
         let columns = [("NAME", Fit::Whole), ("ARCH", Fit::Spare), ("MAC", Fit::Spare), ("REASON", Fit::Wraps)];
         let row = ["n1", "amd64", "52:54:00:12:34:56", "waits for it"].map(str::to_owned).to_vec();
         let titles = |width| table(width, &columns, vec![row.clone()]).lines().next().unwrap_or_default().to_owned();
-        assert_eq!(titles(Some(42)).split_whitespace().collect::<Vec<_>>(), ["NAME", "ARCH", "MAC", "REASON"]);
-        assert_eq!(titles(Some(41)).split_whitespace().collect::<Vec<_>>(), ["NAME", "ARCH", "REASON"]);
+        assert_eq!(titles(Some(46)).split_whitespace().collect::<Vec<_>>(), ["NAME", "ARCH", "MAC", "REASON"]);
+        assert_eq!(titles(Some(45)).split_whitespace().collect::<Vec<_>>(), ["NAME", "ARCH", "REASON"]);
         assert_eq!(titles(Some(10)).split_whitespace().collect::<Vec<_>>(), ["NAME", "REASON"]);
     }
 

@@ -1,0 +1,216 @@
+//! The services of the canned region.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use farrier_common::secret::sha256_hex;
+use farrier_proto::v1::{
+    events_server::Events, images_server::Images, machines_server::Machines, upload_blob_request::Part,
+    users_server::Users, *,
+};
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Script, Step, machine};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[derive(Clone)]
+pub(crate) struct Region(pub(crate) Arc<Mutex<Script>>);
+
+impl Region {
+    fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    /// A verb: refused if the script says so, else answered with the machine, which is then in `to`.
+    fn verb(&self, options: Option<MutationOptions>, to: MachineState) -> Answer<Machine> {
+        self.script(|s| {
+            s.request_ids.push(options.unwrap_or_default().request_id);
+            if let Some(Some(status)) = s.refusals.pop_front() {
+                return Err(status);
+            }
+            s.machine = machine(to, "");
+            Ok(Response::new(s.machine.clone()))
+        })
+    }
+
+    fn absent<T>(&self) -> Answer<T> {
+        Err(Status::unimplemented("no test asks for this"))
+    }
+}
+
+#[tonic::async_trait]
+impl Users for Region {
+    async fn who_am_i(&self, _: Request<WhoAmIRequest>) -> Answer<User> {
+        Ok(Response::new(User { name: "ann".to_owned(), role: Role::Admin.into(), ..User::default() }))
+    }
+    async fn list_users(&self, _: Request<ListUsersRequest>) -> Answer<ListUsersResponse> {
+        self.absent()
+    }
+    async fn create_user(&self, _: Request<CreateUserRequest>) -> Answer<User> {
+        self.absent()
+    }
+}
+
+#[tonic::async_trait]
+impl Events for Region {
+    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+
+    async fn list_events(&self, _: Request<ListEventsRequest>) -> Answer<ListEventsResponse> {
+        self.absent()
+    }
+
+    async fn watch_events(&self, request: Request<WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        let steps = self.script(|s| {
+            s.watched.push(request.into_inner());
+            s.streams.pop_front()
+        });
+        let (sender, receiver) = mpsc::channel(1);
+        let region = self.clone();
+        tokio::spawn(async move {
+            for step in steps.into_iter().flatten() {
+                match step {
+                    Step::Send(event) => drop(sender.send(Ok(event)).await),
+                    Step::Become(state, reason) => region.script(|s| s.machine = machine(state, reason)),
+                    Step::Pause(time) => tokio::time::sleep(time).await,
+                    Step::Break(status) => return drop(sender.send(Err(status)).await),
+                }
+            }
+            sender.closed().await;
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+#[tonic::async_trait]
+impl Images for Region {
+    async fn get_image(&self, _: Request<GetImageRequest>) -> Answer<Image> {
+        self.absent()
+    }
+    async fn list_images(&self, _: Request<ListImagesRequest>) -> Answer<ListImagesResponse> {
+        self.absent()
+    }
+
+    async fn upload_blob(&self, request: Request<Streaming<UploadBlobRequest>>) -> Answer<UploadBlobResponse> {
+        let mut parts = request.into_inner();
+        let Some(Ok(UploadBlobRequest { part: Some(Part::Header(header)) })) = parts.next().await else {
+            return Err(Status::invalid_argument("the header comes first"));
+        };
+        let done = UploadBlobResponse { sha256: header.sha256.clone(), size_bytes: header.size_bytes };
+        if self.script(|s| s.blobs.iter().any(|b| sha256_hex(b) == header.sha256)) {
+            return Ok(Response::new(done));
+        }
+        let mut content = Vec::new();
+        while let Some(part) = parts.next().await {
+            let Some(Part::Chunk(chunk)) = part?.part else { return Err(Status::invalid_argument("not a chunk")) };
+            assert!(chunk.len() <= 1 << 20, "the contract's limit");
+            content.extend(chunk);
+            if let Some(Some(status)) = self.script(|s| s.refusals.pop_front()) {
+                return Err(status);
+            }
+        }
+        if sha256_hex(&content) != header.sha256 || content.len() as u64 != header.size_bytes {
+            return Err(Status::data_loss("the content does not fit its header"));
+        }
+        self.script(|s| {
+            s.uploaded_bytes += content.len();
+            s.blobs.push(content);
+        });
+        Ok(Response::new(done))
+    }
+
+    async fn create_image(&self, request: Request<CreateImageRequest>) -> Answer<Image> {
+        let request = request.into_inner();
+        let (name, kind, blobs) = (request.name.clone(), request.kind, request.blobs.clone());
+        self.script(|s| s.image = Some(request));
+        Ok(Response::new(Image { name, kind, blobs, ..Image::default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl Machines for Region {
+    async fn get_machine(&self, _: Request<GetMachineRequest>) -> Answer<Machine> {
+        Ok(Response::new(self.script(|s| s.machine.clone())))
+    }
+
+    async fn list_machines(&self, request: Request<ListMachinesRequest>) -> Answer<ListMachinesResponse> {
+        let token = request.into_inner().page.unwrap_or_default().page_token;
+        let index = if token.is_empty() { 0 } else { token.parse::<usize>().unwrap() };
+        let (machines, pages) = self.script(|s| (s.pages.get(index).cloned().unwrap_or_default(), s.pages.len()));
+        let next_page_token = if index + 1 < pages { (index + 1).to_string() } else { String::new() };
+        let revision = 7 + i64::try_from(index).unwrap();
+        Ok(Response::new(ListMachinesResponse { machines, next_page_token, revision }))
+    }
+
+    async fn create_machine(&self, request: Request<CreateMachineRequest>) -> Answer<Machine> {
+        let request = request.into_inner();
+        self.script(|s| s.create = Some(request.clone()));
+        self.verb(request.options, MachineState::Commissioning)
+    }
+    async fn commission_machine(&self, request: Request<CommissionMachineRequest>) -> Answer<Machine> {
+        self.verb(request.into_inner().options, MachineState::Commissioning)
+    }
+    async fn allocate_machine(&self, request: Request<AllocateMachineRequest>) -> Answer<Machine> {
+        self.verb(request.into_inner().options, MachineState::Allocated)
+    }
+    async fn deploy_machine(&self, request: Request<DeployMachineRequest>) -> Answer<Machine> {
+        let request = request.into_inner();
+        self.script(|s| s.deploy = Some(request.clone()));
+        self.verb(request.options, MachineState::Deploying)
+    }
+    async fn release_machine(&self, request: Request<ReleaseMachineRequest>) -> Answer<Machine> {
+        let answer = self.verb(request.into_inner().options, MachineState::Releasing);
+        if self.script(|s| s.hold_answers.checked_sub(1).map(|left| s.hold_answers = left)).is_some() {
+            std::future::pending::<()>().await;
+        }
+        answer
+    }
+    async fn abort_machine(&self, request: Request<AbortMachineRequest>) -> Answer<Machine> {
+        self.verb(request.into_inner().options, MachineState::FailedDeployment)
+    }
+    async fn power_machine(&self, _: Request<PowerMachineRequest>) -> Answer<Machine> {
+        let mut machine = machine(MachineState::Ready, "");
+        machine.status.as_mut().unwrap().power = PowerState::On.into();
+        Ok(Response::new(machine))
+    }
+    async fn explain_machine(&self, _: Request<ExplainMachineRequest>) -> Answer<Explanation> {
+        self.absent()
+    }
+    async fn add_live_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn test_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn rescue_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn exit_rescue_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn mark_broken_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn mark_fixed_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn override_failed_test_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn lock_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn unlock_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn clone_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn delete_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+}

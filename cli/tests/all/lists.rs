@@ -1,0 +1,60 @@
+//! Reading, and what programs read.
+
+use farrier_proto::v1::MachineState;
+use serde_json::json;
+use tonic::Status;
+
+use crate::fake::{Fake, Step, event, machine};
+
+#[tokio::test]
+async fn a_list_has_all_pages_and_the_revision_of_the_first() {
+    let fake = Fake::start().await;
+    let page = |state| vec![machine(state, "")];
+    fake.script(|s| s.pages = vec![page(MachineState::Ready), page(MachineState::FailedTesting), Vec::new()]);
+    let ran = fake.run(&["machine", "list", "-o", "json", "--state", "ready", "--state", "failed-testing"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let list = ran.json();
+    let states: Vec<_> = list["machines"].as_array().unwrap().iter().map(|m| m["state"].clone()).collect();
+    assert_eq!((states, &list["revision"]), (vec![json!("ready"), json!("failed-testing")], &json!(7)));
+    let ran = fake.run(&["machine", "list"]).await;
+    assert!(ran.stdout.starts_with("NAME  STATE"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn a_state_that_does_not_exist_is_a_mistake_that_names_those_that_do() {
+    let fake = Fake::start().await;
+    let ran = fake.run(&["machine", "list", "--state", "happy"]).await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("failed-commissioning"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn watching_goes_on_after_a_break_and_ends_when_it_is_forbidden() {
+    let fake = Fake::start().await;
+    fake.script(|s| {
+        let end = |status| Step::Break(status);
+        s.streams = [
+            vec![Step::Send(event(8, MachineState::Deploying, "booting")), end(Status::unavailable("restart"))],
+            vec![Step::Send(event(9, MachineState::Deployed, "")), end(Status::permission_denied("no longer"))],
+        ]
+        .into();
+    });
+    let ran = fake.run(&["watch", "--machine", "n1", "-o", "json"]).await;
+    assert_eq!(ran.code, 4, "{ran:?}");
+    let lines: Vec<serde_json::Value> = ran.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let seen: Vec<_> = lines.iter().map(|l| (l["revision"].clone(), l["to"].clone())).collect();
+    assert_eq!(seen, [(json!(8), json!("deploying")), (json!(9), json!("deployed"))]);
+    let watched: Vec<_> = fake.script(|s| s.watched.iter().map(|w| w.after_revision).collect());
+    assert_eq!(watched, [7, 8], "from now, then from the last event seen");
+}
+
+#[tokio::test]
+async fn a_closed_pipe_is_the_end() {
+    let fake = Fake::start().await;
+    let farrier = env!("CARGO_BIN_EXE_farrier");
+    let shell = format!("{farrier} completion bash | head -1; exit ${{PIPESTATUS[0]}}");
+    let mut command = tokio::process::Command::new("bash");
+    let output = command.args(["-c", &shell]).env("FARRIER_CONFIG", fake.path("x")).output().await.unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("_farrier"));
+}

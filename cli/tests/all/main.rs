@@ -1,0 +1,11 @@
+//! Runs the real `farrier` binary against a region of canned answers, over TLS on loopback.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod fake;
+mod images;
+mod lists;
+mod login;
+mod proxy;
+mod verbs;
+mod wait;
