@@ -1,3 +1,27 @@
-//! To be written.
+//! The agent: reads the kernel's command line, enlists the machine or serves one boot of it, and ends.
+//!
+//! Exit status 0 asks `/init` to power the machine off, anything else to reboot it into a new network boot.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use farrier_agent::{cmdline::Options, console::say, host::Host, session};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
+    let host = Host::real();
+    let text = std::fs::read_to_string(host.proc("cmdline")).context("cannot read the kernel's command line")?;
+    let options = Options::parse(&text).context("the kernel's command line does not fit")?;
+    session::run(host, options).await?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Where the kernel shows the machine: `/sys`, `/proc` and `/dev`, or a test's copies of them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The three trees.
+#[derive(Clone, Debug)]
+pub struct Host {
+    sys: PathBuf,
+    proc: PathBuf,
+    dev: PathBuf,
+}
+
+impl Host {
+    /// The machine that this runs on.
+    #[must_use]
+    pub fn real() -> Self {
+        Self { sys: "/sys".into(), proc: "/proc".into(), dev: "/dev".into() }
+    }
+
+    /// A made-up machine with `sys`, `proc` and `dev` below `root`.
+    #[must_use]
+    pub fn below(root: &Path) -> Self {
+        Self { sys: root.join("sys"), proc: root.join("proc"), dev: root.join("dev") }
+    }
+
+    /// A path in `/sys`.
+    #[must_use]
+    pub fn sys(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.sys.join(path)
+    }
+
+    /// A path in `/proc`.
+    #[must_use]
+    pub fn proc(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.proc.join(path)
+    }
+
+    /// A path in `/dev`.
+    #[must_use]
+    pub fn dev(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.dev.join(path)
+    }
+
+    /// An attribute in `/sys` as clean text; empty if there is none. What firmware wrote there may be anything.
+    #[must_use]
+    pub fn attribute(&self, path: impl AsRef<Path>) -> String {
+        fs::read(self.sys(path)).map(|bytes| printable(&bytes)).unwrap_or_default()
+    }
+
+    /// An attribute in `/sys` that is a number.
+    #[must_use]
+    pub fn number(&self, path: impl AsRef<Path>) -> Option<u64> {
+        self.attribute(path).parse().ok()
+    }
+
+    /// Names in a folder of `/sys`, in order.
+    ///
+    /// # Errors
+    /// The folder cannot be read; a folder that does not exist has no names.
+    pub fn names(&self, path: impl AsRef<Path>) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.sys(path)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        let mut names = entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// The last part of what a link in `/sys` points to, such as the name of a driver.
+    #[must_use]
+    pub fn link_name(&self, path: impl AsRef<Path>) -> String {
+        let target = fs::read_link(self.sys(path)).unwrap_or_default();
+        target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// The printable ASCII of `bytes`, without blanks around it.
+#[must_use]
+pub fn printable(bytes: &[u8]) -> String {
+    let text: String = bytes.iter().filter(|b| (0x20..0x7f).contains(*b)).map(|b| char::from(*b)).collect();
+    text.trim().to_owned()
+}
