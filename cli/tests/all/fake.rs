@@ -13,7 +13,8 @@ use std::{
 use farrier_common::tls;
 use farrier_proto::v1::{
     events_server::EventsServer, images_server::ImagesServer, machines_server::MachinesServer,
-    users_server::UsersServer, *,
+    racks_server::RacksServer, subnets_server::SubnetsServer, tokens_server::TokensServer, users_server::UsersServer,
+    *,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -103,6 +104,9 @@ impl Fake {
             .tls_config(ServerTlsConfig::new().identity(Identity::from_pem(leaf.pem(), key.serialize_pem())))
             .unwrap()
             .add_service(UsersServer::with_interceptor(region.clone(), let_in))
+            .add_service(TokensServer::with_interceptor(region.clone(), let_in))
+            .add_service(RacksServer::with_interceptor(region.clone(), let_in))
+            .add_service(SubnetsServer::with_interceptor(region.clone(), let_in))
             .add_service(MachinesServer::with_interceptor(region.clone(), let_in))
             .add_service(ImagesServer::with_interceptor(region.clone(), let_in))
             .add_service(EventsServer::with_interceptor(region, let_in));

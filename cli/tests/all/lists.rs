@@ -58,3 +58,42 @@ async fn a_closed_pipe_is_the_end() {
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("_farrier"));
 }
+
+#[tokio::test]
+async fn secrets_are_alone_on_standard_output() {
+    let fake = Fake::start().await;
+    let ran = fake.run(&["token", "create", "--user", "ann", "--comment", "laptop"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "s3cret\n"));
+    assert_eq!(ran.stderr, "token 0199-t of ann, does not expire\n");
+    let ran = fake.run(&["rack", "join-token", "r1", "--valid-seconds", "60"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "farrier-join:abc\n"));
+    let ran = fake.run(&["token", "create", "-o", "json"]).await;
+    assert_eq!((ran.json()["secret"].as_str(), ran.json()["token"]["id"].as_str()), (Some("s3cret"), Some("0199-t")));
+    let ran = fake.run(&["token", "revoke", "0199-t", "-o", "json"]).await;
+    assert_eq!((ran.code, ran.json()["revoked"].as_bool()), (0, Some(true)));
+}
+
+#[tokio::test]
+async fn what_is_not_found_is_exit_code_4_and_an_empty_list_is_none() {
+    let fake = Fake::start().await;
+    let ran = fake.run(&["rack", "show", "r9"]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (4, "error: no rack is named r9 (NOT_FOUND)\n"));
+    let ran = fake.run(&["rack", "list", "-o", "json"]).await;
+    assert_eq!((ran.code, ran.json()), (0, json!({ "racks": [] })));
+}
+
+#[tokio::test]
+async fn a_subnet_is_sent_as_given() {
+    let fake = Fake::start().await;
+    let args = ["subnet", "create", "--name", "metal", "--cidr", "10.77.0.0/24", "--rack", "r1", "-o", "json"];
+    let more =
+        ["--dynamic", "10.77.0.200-10.77.0.250", "--gateway", "10.77.0.1", "--dns", "9.9.9.9", "--dns", "1.1.1.1"];
+    let ran = fake.run(&[&args[..], &more[..]].concat()).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let subnet = ran.json();
+    assert_eq!(subnet["dynamic_end"], "10.77.0.250");
+    assert_eq!(subnet["dns_servers"], json!(["9.9.9.9", "1.1.1.1"]));
+    let ran = fake.run(&[&args[..], &["--dynamic", "10.77.0.9-10.77.0.2"]].concat()).await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("ends before it starts"), "{}", ran.stderr);
+}

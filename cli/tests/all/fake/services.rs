@@ -7,8 +7,8 @@ use std::{
 
 use farrier_common::secret::sha256_hex;
 use farrier_proto::v1::{
-    events_server::Events, images_server::Images, machines_server::Machines, upload_blob_request::Part,
-    users_server::Users, *,
+    events_server::Events, images_server::Images, machines_server::Machines, racks_server::Racks,
+    subnets_server::Subnets, tokens_server::Tokens, upload_blob_request::Part, users_server::Users, *,
 };
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
@@ -53,6 +53,49 @@ impl Users for Region {
     }
     async fn create_user(&self, _: Request<CreateUserRequest>) -> Answer<User> {
         self.absent()
+    }
+}
+
+#[tonic::async_trait]
+impl Tokens for Region {
+    async fn list_tokens(&self, _: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
+        let token = Token { id: "0199-t".to_owned(), user: "ann".to_owned(), ..Token::default() };
+        Ok(Response::new(ListTokensResponse { tokens: vec![token], next_page_token: String::new() }))
+    }
+    async fn create_token(&self, request: Request<CreateTokenRequest>) -> Answer<CreateTokenResponse> {
+        let request = request.into_inner();
+        let token = Token { id: "0199-t".to_owned(), user: request.user, ..Token::default() };
+        Ok(Response::new(CreateTokenResponse { token: Some(token), secret: "s3cret".to_owned() }))
+    }
+    async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<Token> {
+        Ok(Response::new(Token { id: request.into_inner().token, revoked: true, ..Token::default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl Racks for Region {
+    async fn get_rack(&self, request: Request<GetRackRequest>) -> Answer<Rack> {
+        Err(Status::not_found(format!("no rack is named {}", request.into_inner().rack)))
+    }
+    async fn list_racks(&self, _: Request<ListRacksRequest>) -> Answer<ListRacksResponse> {
+        Ok(Response::new(ListRacksResponse::default()))
+    }
+    async fn create_join_token(&self, _: Request<CreateJoinTokenRequest>) -> Answer<CreateJoinTokenResponse> {
+        Ok(Response::new(CreateJoinTokenResponse { join_token: "farrier-join:abc".to_owned(), expires_at: None }))
+    }
+}
+
+#[tonic::async_trait]
+impl Subnets for Region {
+    async fn get_subnet(&self, _: Request<GetSubnetRequest>) -> Answer<Subnet> {
+        self.absent()
+    }
+    async fn list_subnets(&self, _: Request<ListSubnetsRequest>) -> Answer<ListSubnetsResponse> {
+        Ok(Response::new(ListSubnetsResponse::default()))
+    }
+    async fn create_subnet(&self, request: Request<CreateSubnetRequest>) -> Answer<Subnet> {
+        let request = request.into_inner();
+        Ok(Response::new(Subnet { name: request.name, spec: request.spec, ..Subnet::default() }))
     }
 }
 
