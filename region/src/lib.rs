@@ -3,3 +3,5 @@
 //! Layers, one way: `api → app → {domain, store}`, `engine → {domain, store, racks}`. See `docs/architecture.md`.
 
 pub mod domain;
+pub mod store;
+pub mod vault;

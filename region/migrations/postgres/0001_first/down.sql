@@ -1,0 +1,15 @@
+DROP TABLE requests;
+DROP TABLE boot_steps;
+DROP TABLE events;
+DROP TABLE secrets;
+DROP TABLE tasks;
+DROP TABLE boots;
+DROP TABLE interfaces;
+DROP TABLE machines;
+DROP TABLE image_blobs;
+DROP TABLE images;
+DROP TABLE subnets;
+DROP TABLE join_tokens;
+DROP TABLE racks;
+DROP TABLE tokens;
+DROP TABLE users;

@@ -1,0 +1,223 @@
+//! What is durable: machines, boots, tasks, the event log, users, racks, subnets, images and sealed secrets.
+//!
+//! One path of code for SQLite and PostgreSQL, through diesel's `MultiConnection`; what differs is in `dialect`.
+//! **Invariants:** every public call is one transaction, so a caller that goes away has done nothing or everything. Only
+//! `machines::moved` (and `machines::born`) write the column `state`, and they take what `lifecycle` gives out. A
+//! machine is written only by who knows its version, and by the engine only under the epoch of its claim. No
+//! transaction is open while anything but the database is talked to.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use farrier_common::clock::{Clock, Timestamp};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
+
+use crate::domain::{Error, Result, event::NewEvent};
+
+use connection::{AnyConnection, Pool};
+use error::Outcome;
+
+mod boots;
+mod connection;
+mod convert;
+mod dialect;
+mod error;
+mod events;
+mod images;
+mod machines;
+mod migrations;
+mod racks;
+mod requests;
+mod schema;
+mod secrets;
+mod steps;
+mod subnets;
+mod tasks;
+mod users;
+
+pub use boots::{BootRow, Hello};
+pub use machines::{Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
+pub use racks::{Enrollment, Heartbeat, JoinToken};
+pub use requests::{Once, Request};
+pub use steps::{StepRow, TimelineRow};
+pub use tasks::TaskRow;
+
+/// How long a call waits for its turn at the database before it is [`Error::Unavailable`].
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the data is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A file, made if absent.
+    Sqlite(PathBuf),
+    /// A libpq URL: `postgres://user@host/name`.
+    Postgres(String),
+}
+
+/// The database of a region. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    clock: Clock,
+    /// As many as the pool has connections: callers wait here, in order, not in a blocking thread.
+    slots: Arc<Semaphore>,
+    /// SQLite has one writer; waiting for it in order is fairer than its busy handler.
+    writer: Option<Arc<Semaphore>>,
+    work: Notify,
+    events: watch::Sender<u64>,
+}
+
+/// What a transaction may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// See one snapshot.
+    Read,
+    /// Change things.
+    Write,
+}
+
+/// A transaction that is open, and what is to be told once it is committed.
+struct Tx<'c> {
+    conn: &'c mut AnyConnection,
+    now: Timestamp,
+    events: Vec<NewEvent>,
+    woke: bool,
+}
+
+impl Tx<'_> {
+    /// Logs an event. Written just before the commit: see `events::append`.
+    fn log(&mut self, event: NewEvent) {
+        self.events.push(event);
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("pool", &self.inner.pool.state()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// It cannot be reached or opened, or a newer release has written it.
+    pub async fn open(database: &Database, clock: Clock) -> Result<Self> {
+        let database = database.clone();
+        let writer = matches!(database, Database::Sqlite(_)).then(|| Arc::new(Semaphore::new(1)));
+        let opened = tokio::task::spawn_blocking(move || {
+            migrations::run(&database)?;
+            connection::pool(&database)
+        });
+        let pool = opened.await.map_err(|e| Error::Internal(format!("opening the database died: {e}")))??;
+        let slots = Arc::new(Semaphore::new(connection::POOL_SIZE));
+        let events = watch::Sender::new(0);
+        Ok(Self { inner: Arc::new(Inner { pool, clock, slots, writer, work: Notify::new(), events }) })
+    }
+
+    /// Is notified after each commit of this process that made a machine due. For one waiter.
+    #[must_use]
+    pub fn work(&self) -> &Notify {
+        &self.inner.work
+    }
+
+    /// Changes after each commit of this process that wrote events. Other processes' events are found by polling.
+    #[must_use]
+    pub fn events_changed(&self) -> watch::Receiver<u64> {
+        self.inner.events.subscribe()
+    }
+
+    /// Runs `work` in one snapshot.
+    async fn read<T, W>(&self, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Tx<'_>) -> Outcome<T> + Send + 'static,
+    {
+        self.run(Mode::Read, work).await
+    }
+
+    /// Runs `work` in one transaction.
+    async fn write<T, W>(&self, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Tx<'_>) -> Outcome<T> + Send + 'static,
+    {
+        self.run(Mode::Write, work).await
+    }
+
+    async fn run<T, W>(&self, mode: Mode, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Tx<'_>) -> Outcome<T> + Send + 'static,
+    {
+        let turn = self.turn(mode).await?;
+        let inner = Arc::clone(&self.inner);
+        // The turn goes along: it ends with the work, also when the caller has gone away.
+        let ran = tokio::task::spawn_blocking(move || {
+            let result = inner.transact(mode, work);
+            drop(turn);
+            result
+        });
+        match ran.await {
+            Ok(result) => Ok(result?),
+            Err(died) => Err(Error::Internal(format!("a database call died: {died}"))),
+        }
+    }
+
+    async fn turn(&self, mode: Mode) -> Result<Vec<OwnedSemaphorePermit>> {
+        let writer = self.inner.writer.as_ref().filter(|_| mode == Mode::Write);
+        // The writer's turn first: who waits for it must not keep a connection from readers.
+        let wanted = writer.into_iter().chain([&self.inner.slots]);
+        let all = async {
+            let mut turn = Vec::with_capacity(2);
+            for semaphore in wanted {
+                turn.push(Arc::clone(semaphore).acquire_owned().await.ok()?);
+            }
+            Some(turn)
+        };
+        let busy = || Error::Unavailable(format!("the database is busy: no turn within {} s", PATIENCE.as_secs()));
+        timeout(PATIENCE, all).await.ok().flatten().ok_or_else(busy)
+    }
+}
+
+impl Inner {
+    /// One transaction on a connection of the pool; blocks.
+    fn transact<T>(&self, mode: Mode, work: impl FnOnce(&mut Tx<'_>) -> Outcome<T>) -> Outcome<T> {
+        let mut conn = self.pool.get().map_err(error::no_connection)?;
+        dialect::begin(&mut conn, mode)?;
+        let mut tx = Tx { conn: &mut conn, now: self.clock.now(), events: Vec::new(), woke: false };
+        let result = work(&mut tx).and_then(|made| {
+            let logged = events::append(&mut tx, &self.clock)?;
+            Ok((made, logged, tx.woke))
+        });
+        match result {
+            Ok((made, logged, woke)) => {
+                dialect::commit(&mut conn)?;
+                self.tell(logged, woke);
+                Ok(made)
+            }
+            Err(e) => {
+                // A connection that cannot roll back is not given out again: see `connection`.
+                if let Err(e) = dialect::rollback(&mut conn) {
+                    tracing::warn!(error = %e, "a transaction could not be rolled back");
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn tell(&self, logged: bool, woke: bool) {
+        if logged {
+            self.events.send_modify(|n| *n = n.wrapping_add(1));
+        }
+        if woke {
+            self.work.notify_one();
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The event log.
+
+use chrono::NaiveDateTime;
+use diesel::{
+    ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, QueryDsl as _, RunQueryDsl as _,
+    SelectableHelper as _, dsl,
+    prelude::{Insertable, Queryable, Selectable},
+};
+use farrier_common::{clock::Clock, id::MachineId};
+
+use crate::domain::{
+    Result,
+    event::{EventKind, LoggedEvent, NewEvent},
+};
+
+use super::{
+    Store, Tx,
+    convert::{limit as rows, naive, parse, parse_option, utc},
+    dialect,
+    error::{Outcome, StoreError},
+    schema::{events, machines},
+};
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = events)]
+struct Row {
+    revision: i64,
+    at: NaiveDateTime,
+    kind: String,
+    machine: Option<String>,
+    event: Option<String>,
+    from_state: Option<String>,
+    to_state: Option<String>,
+    phase: Option<String>,
+    actor: String,
+    reason: String,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = events)]
+struct NewRow {
+    at: NaiveDateTime,
+    kind: &'static str,
+    machine: Option<String>,
+    event: Option<&'static str>,
+    from_state: Option<&'static str>,
+    to_state: Option<&'static str>,
+    phase: Option<&'static str>,
+    actor: String,
+    reason: String,
+}
+
+impl TryFrom<(Row, Option<String>)> for LoggedEvent {
+    type Error = StoreError;
+
+    fn try_from((row, machine_name): (Row, Option<String>)) -> Outcome<Self> {
+        Ok(Self {
+            revision: row.revision,
+            at: utc(row.at),
+            machine_name: parse_option("machines.name", machine_name.as_deref())?,
+            body: NewEvent {
+                kind: parse("events.kind", &row.kind)?,
+                machine: parse_option("events.machine", row.machine.as_deref())?,
+                event: parse_option("events.event", row.event.as_deref())?,
+                from: parse_option("events.from_state", row.from_state.as_deref())?,
+                to: parse_option("events.to_state", row.to_state.as_deref())?,
+                phase: parse_option("events.phase", row.phase.as_deref())?,
+                actor: row.actor,
+                reason: row.reason,
+            },
+        })
+    }
+}
+
+impl Store {
+    /// Events after a revision, the oldest first.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn event_list(
+        &self,
+        after_revision: i64,
+        machine: Option<MachineId>,
+        kind: Option<EventKind>,
+        limit: usize,
+    ) -> Result<Vec<LoggedEvent>> {
+        self.read(move |tx| {
+            let mut query = events::table
+                .left_join(machines::table.on(events::machine.eq(machines::id.nullable())))
+                .select((Row::as_select(), machines::name.nullable()))
+                .filter(events::revision.gt(after_revision))
+                .order(events::revision.asc())
+                .limit(rows(limit))
+                .into_boxed();
+            if let Some(machine) = machine {
+                query = query.filter(events::machine.eq(machine.to_string()));
+            }
+            if let Some(kind) = kind {
+                query = query.filter(events::kind.eq(kind.as_str()));
+            }
+            query.load::<(Row, Option<String>)>(tx.conn)?.into_iter().map(TryInto::try_into).collect()
+        })
+        .await
+    }
+
+    /// The revision of the newest event; 0 before the first.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn event_revision(&self) -> Result<i64> {
+        self.read(revision).await
+    }
+}
+
+pub(super) fn revision(tx: &mut Tx<'_>) -> Outcome<i64> {
+    let newest: Option<i64> = events::table.select(dsl::max(events::revision)).first(tx.conn)?;
+    Ok(newest.unwrap_or(0))
+}
+
+/// The newest events of a machine, the newest first.
+pub(super) fn newest(tx: &mut Tx<'_>, machine: MachineId, limit: usize) -> Outcome<Vec<LoggedEvent>> {
+    let of = events::table.filter(events::machine.eq(machine.to_string())).order(events::revision.desc());
+    let found: Vec<Row> = of.limit(rows(limit)).select(Row::as_select()).load(tx.conn)?;
+    found.into_iter().map(|row| (row, None).try_into()).collect()
+}
+
+/// Writes what the transaction has logged; tells whether there was anything. The last thing before the commit, because
+/// from here on all other writers of events wait.
+pub(super) fn append(tx: &mut Tx<'_>, clock: &Clock) -> Outcome<bool> {
+    let logged = std::mem::take(&mut tx.events);
+    if logged.is_empty() {
+        return Ok(false);
+    }
+    dialect::lock_event_log(tx)?;
+    // Read under the lock, so that times grow with revisions.
+    let at = naive(clock.now());
+    for event in logged {
+        let row = NewRow {
+            at,
+            kind: event.kind.as_str(),
+            machine: event.machine.map(|m| m.to_string()),
+            event: event.event.map(|e| e.as_str()),
+            from_state: event.from.map(|s| s.as_str()),
+            to_state: event.to.map(|s| s.as_str()),
+            phase: event.phase.map(|p| p.as_str()),
+            actor: event.actor,
+            reason: event.reason,
+        };
+        diesel::insert_into(events::table).values(row).execute(tx.conn)?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,342 @@
+//! Machines: what callers read, and the changes that people ask for. The engine's side is in `machines::engine`.
+
+use std::{collections::{BTreeMap, BTreeSet}, net::Ipv4Addr};
+
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, NullableExpressionMethods as _, OptionalExtension as _,
+    QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
+    dsl::{AsSelect, auto_type},
+};
+use farrier_common::{clock::Timestamp, hardware::PowerState, id::{MachineId, RackId}, name::Name, net::MacAddr};
+
+use crate::domain::{
+    Error, Result,
+    advance::Change,
+    event::{EventKind, NewEvent},
+    lifecycle::{Birth, Class, State},
+    machine::{Interface, Machine},
+};
+
+use super::{
+    Once, Request, Store, Tx,
+    connection::MultiBackend,
+    convert::{limit as rows, naive, parse, utc},
+    dialect,
+    error::Outcome,
+    events,
+    schema::{interfaces, machines, racks, users},
+};
+
+mod engine;
+mod row;
+mod write;
+
+pub use engine::{Claim, Claimed, Committed};
+
+use row::{InterfaceRow, MachineRow};
+
+/// A machine with the names that go with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineView {
+    /// The machine.
+    pub machine: Machine,
+    /// Name of who holds it.
+    pub owner: Option<Name>,
+    /// Name of the rack that serves it.
+    pub rack: Option<Name>,
+}
+
+/// Which machines to list.
+#[derive(Clone, Debug, Default)]
+pub struct MachineFilter {
+    /// Only these; empty: all.
+    pub states: Vec<State>,
+    /// Not these.
+    pub hide: Vec<State>,
+}
+
+/// A machine that comes to be.
+#[derive(Clone, Debug)]
+pub struct NewMachine {
+    /// How; its state is taken from here.
+    pub birth: &'static Birth,
+    /// The row to write. `state` and `version` are the store's.
+    pub machine: Machine,
+    /// For the log.
+    pub event: NewEvent,
+    /// What goes with it.
+    pub extra: Extra,
+}
+
+/// Secrets that change in the same transaction as a machine.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    /// Purpose and sealed value; replaces what is there.
+    pub secrets: Vec<(String, Vec<u8>)>,
+    /// Purposes to delete.
+    pub forget: Vec<String>,
+}
+
+impl From<Vec<(String, Vec<u8>)>> for Extra {
+    fn from(secrets: Vec<(String, Vec<u8>)>) -> Self {
+        Self { secrets, forget: Vec::new() }
+    }
+}
+
+impl Store {
+    /// The machine of that id.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_get(&self, id: MachineId) -> Result<Option<MachineView>> {
+        self.read(move |tx| view(tx, id)).await
+    }
+
+    /// The machine of that id or name.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_find(&self, id_or_name: &str) -> Result<Option<MachineView>> {
+        let text = id_or_name.to_owned();
+        self.read(move |tx| {
+            if let Ok(id) = text.parse()
+                && let Some(found) = view(tx, id)?
+            {
+                return Ok(Some(found));
+            }
+            let found = joined().filter(machines::name.eq(text)).first(tx.conn).optional()?;
+            Ok(views(tx, found.into_iter().collect())?.pop())
+        })
+        .await
+    }
+
+    /// The machine that has this network interface.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_by_mac(&self, mac: MacAddr) -> Result<Option<MachineId>> {
+        self.read(move |tx| by_mac(tx, mac)).await
+    }
+
+    /// A page of machines in order of id, and the revision of the log that the page contains at least.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_list(
+        &self,
+        filter: MachineFilter,
+        after: Option<MachineId>,
+        limit: usize,
+    ) -> Result<(Vec<MachineView>, i64)> {
+        self.read(move |tx| {
+            let revision = events::revision(tx)?;
+            let mut query = joined().into_boxed().order(machines::id.asc()).limit(rows(limit));
+            if !filter.states.is_empty() {
+                query = query.filter(machines::state.eq_any(words(&filter.states)));
+            }
+            if !filter.hide.is_empty() {
+                query = query.filter(machines::state.ne_all(words(&filter.hide)));
+            }
+            if let Some(after) = after {
+                query = query.filter(machines::id.gt(after.to_string()));
+            }
+            let found = query.load(tx.conn)?;
+            Ok((views(tx, found)?, revision))
+        })
+        .await
+    }
+
+    /// The machines that a rack serves, in order of id.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machines_of_rack(&self, rack: RackId) -> Result<Vec<Machine>> {
+        self.read(move |tx| {
+            let found = joined().filter(machines::rack.eq(rack.to_string())).order(machines::id.asc()).load(tx.conn)?;
+            Ok(views(tx, found)?.into_iter().map(|v| v.machine).collect())
+        })
+        .await
+    }
+
+    /// The addresses that are reserved for machines.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn addresses_taken(&self) -> Result<BTreeSet<Ipv4Addr>> {
+        self.read(|tx| {
+            let found: Vec<Option<String>> =
+                interfaces::table.filter(interfaces::address.is_not_null()).select(interfaces::address).load(tx.conn)?;
+            found.iter().flatten().map(|a| parse("interfaces.address", a)).collect()
+        })
+        .await
+    }
+
+    /// Adds a machine in the state that its birth gives.
+    ///
+    /// # Errors
+    /// Its name, a MAC or an address is taken.
+    pub async fn machine_insert<R>(&self, request: Option<&Request>, new: NewMachine, render: R) -> Result<Once<MachineView>>
+    where
+        R: FnOnce(&MachineView) -> Vec<u8> + Send + 'static,
+    {
+        self.once(request, render, move |tx| {
+            let id = new.machine.id;
+            write::born(tx, new)?;
+            written(tx, id)
+        })
+        .await
+    }
+
+    /// Applies what a person asked for to the machine as it was at `expected_version`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`]: it has changed since. [`Error::Exists`]: a MAC or an address is taken.
+    pub async fn machine_apply<R>(
+        &self,
+        request: Option<&Request>,
+        change: Change,
+        expected_version: i64,
+        extra: Extra,
+        render: R,
+    ) -> Result<Once<MachineView>>
+    where
+        R: FnOnce(&MachineView) -> Vec<u8> + Send + 'static,
+    {
+        self.once(request, render, move |tx| {
+            let id = change.machine.id;
+            let row = locked(tx, id)?.ok_or_else(|| Error::not_found("machine", id))?;
+            if row.version != expected_version || row.version != change.machine.version {
+                let etag = row.version.to_string();
+                return Err(Error::Conflict { name: format!("machine {}", row.name), etag }.into());
+            }
+            // A wake that came after the caller's read counts as much as the caller's own.
+            let due_at = earliest(row.due_at.map(utc), change.machine.due_at);
+            write::changed(tx, &row, change, due_at)?;
+            write::extra(tx, &extra)?;
+            written(tx, id)
+        })
+        .await
+    }
+
+    /// Takes down what the BMC said; tells whether that is news. Logs news, and wakes the machine if it is being worked on.
+    ///
+    /// # Errors
+    /// There is no such machine.
+    pub async fn machine_set_power(&self, id: MachineId, power: PowerState, at: Timestamp) -> Result<bool> {
+        self.write(move |tx| {
+            let row = locked(tx, id)?.ok_or_else(|| Error::not_found("machine", id))?;
+            if row.power_at.is_some_and(|seen| seen > naive(at)) {
+                return Ok(false);
+            }
+            diesel::update(machines::table.find(id.to_string()))
+                .set((machines::power.eq(power.as_str()), machines::power_at.eq(naive(at))))
+                .execute(tx.conn)?;
+            if row.power.as_deref() == Some(power.as_str()) {
+                return Ok(false);
+            }
+            let state: State = parse("machines.state", &row.state)?;
+            tx.log(NewEvent {
+                kind: EventKind::Power,
+                machine: Some(id),
+                event: None,
+                from: Some(state),
+                to: Some(state),
+                phase: None,
+                actor: "engine".to_owned(),
+                reason: format!("power is {power}"),
+            });
+            if state.class() == Class::Working {
+                wake(tx, id)?;
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Makes the machine due now, also if the engine is at it just now.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_wake(&self, id: MachineId) -> Result<()> {
+        self.write(move |tx| wake(tx, id)).await
+    }
+}
+
+/// Makes a machine due now. One that is due already stays where it is in the queue.
+pub(super) fn wake(tx: &mut Tx<'_>, id: MachineId) -> Outcome<()> {
+    let now = naive(tx.now);
+    let later = machines::table
+        .find(id.to_string())
+        .filter(machines::due_at.is_null().or(machines::due_at.gt(now)));
+    diesel::update(later).set(machines::due_at.eq(now)).execute(tx.conn)?;
+    // The flag is for the engine that may be at it: it tells that this is a new reason, not the one it was claimed for.
+    diesel::update(machines::table.find(id.to_string())).set(machines::woken.eq(true)).execute(tx.conn)?;
+    tx.woke = true;
+    Ok(())
+}
+
+/// Which machine has the interface?
+pub(super) fn by_mac(tx: &mut Tx<'_>, mac: MacAddr) -> Outcome<Option<MachineId>> {
+    let found: Option<String> =
+        interfaces::table.find(mac.to_string()).select(interfaces::machine).first(tx.conn).optional()?;
+    found.map(|id| parse("interfaces.machine", &id)).transpose()
+}
+
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    [a, b].into_iter().flatten().min()
+}
+
+fn words(states: &[State]) -> Vec<&'static str> {
+    states.iter().map(|s| s.as_str()).collect()
+}
+
+/// The row, kept from other writers until the transaction ends.
+fn locked(tx: &mut Tx<'_>, id: MachineId) -> Outcome<Option<MachineRow>> {
+    let id = id.to_string();
+    dialect::lock_machine(tx, &id)?;
+    Ok(machines::table.find(id).select(MachineRow::as_select()).first(tx.conn).optional()?)
+}
+
+/// What has just been written.
+fn written(tx: &mut Tx<'_>, id: MachineId) -> Outcome<MachineView> {
+    view(tx, id)?.ok_or_else(|| super::error::misuse(format!("machine {id} is gone after it was written")))
+}
+
+type Joined = (MachineRow, Option<String>, Option<String>);
+
+#[auto_type(no_type_alias)]
+fn joined() -> _ {
+    let row: AsSelect<MachineRow, MultiBackend> = MachineRow::as_select();
+    machines::table
+        .left_join(users::table)
+        .left_join(racks::table)
+        .select((row, users::name.nullable(), racks::name.nullable()))
+}
+
+fn view(tx: &mut Tx<'_>, id: MachineId) -> Outcome<Option<MachineView>> {
+    let found = joined().filter(machines::id.eq(id.to_string())).first(tx.conn).optional()?;
+    Ok(views(tx, found.into_iter().collect())?.pop())
+}
+
+fn views(tx: &mut Tx<'_>, found: Vec<Joined>) -> Outcome<Vec<MachineView>> {
+    let ids: Vec<&str> = found.iter().map(|(row, ..)| row.id.as_str()).collect();
+    let nics: Vec<InterfaceRow> = interfaces::table
+        .filter(interfaces::machine.eq_any(ids))
+        .order((interfaces::machine.asc(), interfaces::position.asc()))
+        .select(InterfaceRow::as_select())
+        .load(tx.conn)?;
+    let mut of: BTreeMap<String, Vec<Interface>> = BTreeMap::new();
+    for nic in nics {
+        let (machine, interface) = nic.try_into()?;
+        of.entry(machine).or_default().push(interface);
+    }
+    let each = found.into_iter().map(|(row, owner, rack)| {
+        let interfaces = of.remove(&row.id).unwrap_or_default();
+        Ok(MachineView {
+            machine: (row, interfaces).try_into()?,
+            owner: owner.map(|n| parse("users.name", &n)).transpose()?,
+            rack: rack.map(|n| parse("racks.name", &n)).transpose()?,
+        })
+    });
+    each.collect()
+}

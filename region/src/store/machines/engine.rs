@@ -1,0 +1,234 @@
+//! The engine's side of machines: claims, commits under a claim, and what is due.
+
+use chrono::TimeDelta;
+use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, dsl};
+use farrier_common::{clock::Timestamp, id::MachineId};
+
+use crate::{
+    domain::{Error, Result, advance::Change, machine::Machine},
+    store::{
+        Store, Tx,
+        convert::{limit as rows, naive, utc},
+        dialect,
+        error::{Outcome, misuse},
+        schema::machines,
+    },
+};
+
+use super::{Extra, MachineView, earliest, joined, locked, row, row::MachineRow, view, views, write};
+
+/// The right to commit one tick of a machine. It ends with a commit, a release, or when the lease runs out and somebody
+/// else claims the machine; whatever changes the machine meanwhile makes it worthless too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which machine.
+    pub machine: MachineId,
+    /// Counts the claims of the machine.
+    pub epoch: i64,
+    /// Of the machine when it was claimed.
+    pub version: i64,
+}
+
+/// A machine to work on.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The machine as it was claimed.
+    pub view: MachineView,
+    /// Counts the claims of the machine.
+    pub epoch: i64,
+}
+
+impl Claimed {
+    /// What a commit has to show.
+    #[must_use]
+    pub const fn claim(&self) -> Claim {
+        Claim { machine: self.view.machine.id, epoch: self.epoch, version: self.view.machine.version }
+    }
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is written.
+    Done,
+    /// The machine has changed or been claimed since; nothing is written. Claim it again.
+    Lost,
+}
+
+impl Store {
+    /// Claims machines that are due and that nobody works on, the longest due first.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_claim_due(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        lease: TimeDelta,
+        limit: usize,
+    ) -> Result<Vec<Claimed>> {
+        let owner = owner.to_owned();
+        // Most of the time nothing is due; asking that needs no write lock.
+        if self.due_oldest_free(now).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        self.write(move |tx| {
+            let ids = dialect::claimable(tx, naive(now), rows(limit))?;
+            let mut claimed = Vec::with_capacity(ids.len());
+            for id in ids {
+                let until = naive(now + lease);
+                diesel::update(machines::table.find(&id))
+                    .set((
+                        machines::epoch.eq(machines::epoch + 1),
+                        machines::lease_owner.eq(Some(&owner)),
+                        machines::lease_until.eq(Some(until)),
+                        machines::woken.eq(false),
+                    ))
+                    .execute(tx.conn)?;
+                let epoch = machines::table.find(&id).select(machines::epoch).first(tx.conn)?;
+                let found = joined().filter(machines::id.eq(&id)).first(tx.conn)?;
+                let view = views(tx, vec![found])?.pop().ok_or_else(|| misuse("a claimed machine has no view"))?;
+                claimed.push(Claimed { view, epoch });
+            }
+            Ok(claimed)
+        })
+        .await
+    }
+
+    /// Commits a tick and ends the claim. The version grows, except for a mere wait: then only `due_at`, `reason`,
+    /// `attempts` and `last_error` differ, and who has read the machine may still act on it.
+    ///
+    /// # Errors
+    /// [`Error::Exists`]: an interface that was found belongs to another machine, and nothing is written.
+    pub async fn machine_commit(&self, claim: Claim, change: Change, extra: impl Into<Extra> + Send) -> Result<Committed> {
+        let extra = extra.into();
+        self.write(move |tx| {
+            let Some(row) = locked(tx, claim.machine)? else { return Ok(Committed::Lost) };
+            if row.epoch != claim.epoch {
+                return Ok(Committed::Lost);
+            }
+            if row.version != claim.version {
+                release(tx, claim)?;
+                return Ok(Committed::Lost);
+            }
+            // Woken during the tick: the tick may not have seen why, so its own idea of when to look again is too late.
+            let woken = row.due_at.map(utc).filter(|_| row.woken);
+            let due_at = if woken.is_some() { earliest(woken, change.machine.due_at) } else { change.machine.due_at };
+            commit(tx, &row, change, due_at)?;
+            write::extra(tx, &extra)?;
+            release(tx, claim)?;
+            Ok(Committed::Done)
+        })
+        .await
+    }
+
+    /// Ends a claim without a commit: the machine is as due as it was. One that has ended already is left alone.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_release_claim(&self, claim: Claim) -> Result<()> {
+        self.write(move |tx| release(tx, claim)).await
+    }
+
+    /// Since when the longest due machine is due, claimed or not.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn due_oldest(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read(move |tx| {
+            let due = machines::table.filter(machines::due_at.le(naive(now)));
+            let oldest: Option<chrono::NaiveDateTime> = due.select(dsl::min(machines::due_at)).first(tx.conn)?;
+            Ok(oldest.map(utc))
+        })
+        .await
+    }
+
+    async fn due_oldest_free(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read(move |tx| {
+            let due = dialect::due(naive(now));
+            let oldest: Option<chrono::NaiveDateTime> = due.select(dsl::min(machines::due_at)).first(tx.conn)?;
+            Ok(oldest.map(utc))
+        })
+        .await
+    }
+
+    /// Hands out machines with a BMC and a rack whose power was not asked for since `observed_before`, the longest unasked
+    /// first. Each is handed out once per period, so that BMCs which do not answer keep nobody from the others.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machines_to_poll(&self, observed_before: Timestamp, limit: usize) -> Result<Vec<Machine>> {
+        let before = naive(observed_before);
+        let unasked = machines::table
+            .filter(machines::bmc_address.is_not_null())
+            .filter(machines::rack.is_not_null())
+            .filter(machines::power_at.is_null().or(machines::power_at.lt(before)))
+            .filter(machines::polled_at.is_null().or(machines::polled_at.lt(before)))
+            // SQLite puts NULL first, PostgreSQL last: order by having a time, then by it.
+            .order((machines::polled_at.is_not_null().asc(), machines::polled_at.asc(), machines::id.asc()))
+            .limit(rows(limit))
+            .select(machines::id);
+        let ids: Vec<String> = self.read(move |tx| Ok(unasked.load(tx.conn)?)).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(move |tx| {
+            let mut handed_out = Vec::with_capacity(ids.len());
+            for id in ids {
+                let mine = machines::table
+                    .find(&id)
+                    .filter(machines::polled_at.is_null().or(machines::polled_at.lt(before)));
+                let asked = diesel::update(mine).set(machines::polled_at.eq(naive(tx.now))).execute(tx.conn)?;
+                let id = crate::store::convert::parse("machines.id", &id)?;
+                if asked == 1
+                    && let Some(view) = view(tx, id)?
+                {
+                    handed_out.push(view.machine);
+                }
+            }
+            Ok(handed_out)
+        })
+        .await
+    }
+}
+
+fn release(tx: &mut Tx<'_>, claim: Claim) -> Outcome<()> {
+    let mine = machines::table.find(claim.machine.to_string()).filter(machines::epoch.eq(claim.epoch));
+    diesel::update(mine)
+        .set((machines::lease_owner.eq(None::<String>), machines::lease_until.eq(None::<chrono::NaiveDateTime>)))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+fn commit(tx: &mut Tx<'_>, row: &MachineRow, change: Change, due_at: Option<Timestamp>) -> Outcome<()> {
+    let before = written(tx, change.machine.id)?;
+    if !waits(&before, &change) {
+        return write::changed(tx, row, change, due_at);
+    }
+    let m = &change.machine;
+    diesel::update(machines::table.find(&row.id).filter(machines::version.eq(row.version)))
+        .set((
+            machines::due_at.eq(due_at.map(naive)),
+            machines::reason.eq(&m.reason),
+            machines::attempts.eq(row::attempts(m)),
+            machines::last_error.eq(&m.work.last_error),
+        ))
+        .execute(tx.conn)?;
+    tx.woke |= due_at.is_some();
+    Ok(())
+}
+
+fn written(tx: &mut Tx<'_>, id: MachineId) -> Outcome<Machine> {
+    Ok(view(tx, id)?.ok_or_else(|| Error::not_found("machine", id))?.machine)
+}
+
+/// Does the change leave the machine where it is, only to look again?
+fn waits(before: &Machine, change: &Change) -> bool {
+    let mut after = change.machine.clone();
+    after.due_at = before.due_at;
+    after.reason.clone_from(&before.reason);
+    after.work.attempts = before.work.attempts;
+    after.work.last_error.clone_from(&before.work.last_error);
+    after.power = before.power;
+    after == *before && change.edge.is_none() && change.events.is_empty() && change.boot.is_none() && change.task.is_none()
+}

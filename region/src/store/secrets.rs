@@ -1,0 +1,53 @@
+//! Sealed secrets by purpose. The store never sees one open: see [`crate::vault`].
+
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, sql_types};
+
+use crate::domain::Result;
+
+use super::{Store, Tx, convert::naive, error::Outcome, schema::secrets};
+
+impl Store {
+    /// The sealed value.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn secret_get(&self, purpose: &str) -> Result<Option<Vec<u8>>> {
+        let purpose = purpose.to_owned();
+        self.read(move |tx| Ok(secrets::table.find(purpose).select(secrets::sealed).first(tx.conn).optional()?)).await
+    }
+
+    /// Keeps a sealed value, instead of what is there.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn secret_put(&self, purpose: &str, sealed: Vec<u8>) -> Result<()> {
+        let purpose = purpose.to_owned();
+        self.write(move |tx| put(tx, &purpose, &sealed)).await
+    }
+
+    /// Deletes a value, if it is there.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn secret_delete(&self, purpose: &str) -> Result<()> {
+        let purpose = purpose.to_owned();
+        self.write(move |tx| delete(tx, &purpose)).await
+    }
+}
+
+pub(super) fn put(tx: &mut Tx<'_>, purpose: &str, sealed: &[u8]) -> Outcome<()> {
+    diesel::sql_query(
+        "INSERT INTO secrets (purpose, sealed, updated_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (purpose) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at",
+    )
+    .bind::<sql_types::Text, _>(purpose)
+    .bind::<sql_types::Binary, _>(sealed)
+    .bind::<sql_types::Timestamp, _>(naive(tx.now))
+    .execute(tx.conn)?;
+    Ok(())
+}
+
+pub(super) fn delete(tx: &mut Tx<'_>, purpose: &str) -> Outcome<()> {
+    diesel::delete(secrets::table.filter(secrets::purpose.eq(purpose))).execute(tx.conn)?;
+    Ok(())
+}
