@@ -145,8 +145,8 @@ fn digest<'a>(field: &'static str, text: &'a str) -> Result<&'a str, BadValue> {
 }
 
 fn check_token(token: &str) -> Result<(), BadValue> {
-    let good = (1..=256).contains(&token.len())
-        && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let good =
+        (1..=256).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if good { Ok(()) } else { Err(BadValue::Token) }
 }
 
@@ -181,7 +181,10 @@ mod tests {
         let (id, token) = boot();
         let image = samples::image();
         let answer = Answer::Ephemeral { image: &image, purpose: "commissioning", boot: Some((id, &token)) };
-        check(&answer, Some("node-1"), &expect![[r#"
+        check(
+            &answer,
+            Some("node-1"),
+            &expect![[r#"
             #!ipxe
             echo Farrier: node-1 boots for commissioning (52:54:00:77:00:01)
             imgfree
@@ -194,7 +197,8 @@ mod tests {
             sleep 10
             chain --replace http://10.77.0.1:5248/boot/52:54:00:77:00:01.ipxe ||
             exit 1
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -207,7 +211,10 @@ mod tests {
 
     #[test]
     fn local_disk_script() {
-        check(&Answer::LocalDisk, Some("node-${1}\n"), &expect![[r#"
+        check(
+            &Answer::LocalDisk,
+            Some("node-${1}\n"),
+            &expect![[r#"
             #!ipxe
             echo Farrier: node-??1?? (52:54:00:77:00:01) boots from its local disk
             iseq ${platform} pcbios && goto bios ||
@@ -215,7 +222,8 @@ mod tests {
             :bios
             sanboot --no-describe --drive 0x80 ||
             exit 1
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

@@ -106,7 +106,10 @@ impl Steps {
         if self.sender.try_send(step).is_err() {
             let before = self.dropped.fetch_add(1, Ordering::Relaxed);
             if before.is_multiple_of(WARN_EVERY) {
-                tracing::warn!(dropped = before + 1, "boot steps are dropped: the region does not take them fast enough");
+                tracing::warn!(
+                    dropped = before + 1,
+                    "boot steps are dropped: the region does not take them fast enough"
+                );
             }
         }
     }

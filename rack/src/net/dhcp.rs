@@ -163,7 +163,8 @@ impl Server {
 
     async fn flush(&self) -> bool {
         let leases = self.leases.clone();
-        let stored = tokio::task::spawn_blocking(move || leases.flush()).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        let stored =
+            tokio::task::spawn_blocking(move || leases.flush()).await.unwrap_or_else(|e| Err(io::Error::other(e)));
         if let Err(error) = &stored {
             tracing::error!(%error, "leases cannot be stored; clients are not answered");
         }

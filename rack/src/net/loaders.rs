@@ -67,7 +67,8 @@ mod tests {
             fs::write(dir.path().join(name), name).unwrap();
         }
         let loaders = Loaders::load(dir.path()).unwrap();
-        for (name, there) in [("snponly.efi", true), ("//snponly.efi", true), ("SNPONLY.EFI", false), ("other", false)] {
+        for (name, there) in [("snponly.efi", true), ("//snponly.efi", true), ("SNPONLY.EFI", false), ("other", false)]
+        {
             assert_eq!(loaders.get(name).is_some(), there, "{name}");
         }
         assert!(loaders.get("../snponly.efi").is_none() && loaders.get("").is_none());

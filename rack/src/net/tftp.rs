@@ -147,7 +147,11 @@ struct Transfers {
     clients: HashMap<IpAddr, Vec<u16>>,
 }
 
-async fn listen(socket: &UdpSocket, context: &std::sync::Arc<Context>, stop: &CancellationToken) -> Result<(), TftpError> {
+async fn listen(
+    socket: &UdpSocket,
+    context: &std::sync::Arc<Context>,
+    stop: &CancellationToken,
+) -> Result<(), TftpError> {
     let mut transfers = Transfers::default();
     let mut failures = 0;
     let mut packet = vec![0; RECEIVE];

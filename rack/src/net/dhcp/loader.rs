@@ -10,7 +10,7 @@ use crate::net::loaders::{BIOS, UEFI};
 
 /// What the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(super) enum Stage {
     /// An operating system, or firmware that does not boot from the network: an address is all it wants.
     System,
     /// iPXE: it wants its script.
@@ -23,17 +23,17 @@ pub enum Stage {
 
 /// What the client is to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loader {
+pub(super) struct Loader {
     /// A file name for TFTP, or an URL.
-    pub file: String,
+    pub(super) file: String,
     /// Must the reply say that it is for HTTP clients?
-    pub http: bool,
+    pub(super) http: bool,
 }
 
 impl Stage {
     /// Of the client that sent a request.
     #[must_use]
-    pub fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         if request.ipxe {
             Self::Ipxe
         } else if request.class.starts_with(b"HTTPClient") {
@@ -48,7 +48,7 @@ impl Stage {
 
 /// What the client that sent `request` is to load, if anything that we have runs on it.
 #[must_use]
-pub fn loader(request: &Request, server: Ipv4Addr, http_port: u16) -> Option<Loader> {
+pub(super) fn loader(request: &Request, server: Ipv4Addr, http_port: u16) -> Option<Loader> {
     let base = format!("http://{}", SocketAddrV4::new(server, http_port));
     match Stage::of(request) {
         Stage::System => None,
@@ -61,16 +61,15 @@ pub fn loader(request: &Request, server: Ipv4Addr, http_port: u16) -> Option<Loa
             })?;
             Some(Loader { file: file.to_owned(), http: false })
         }
-        Stage::Http => request
-            .architectures
-            .contains(&16)
-            .then(|| Loader { file: format!("{base}/loaders/{UEFI}"), http: true }),
+        Stage::Http => {
+            request.architectures.contains(&16).then(|| Loader { file: format!("{base}/loaders/{UEFI}"), http: true })
+        }
     }
 }
 
 /// The client in words, such as "UEFI x86-64, PXE firmware".
 #[must_use]
-pub fn describe(request: &Request) -> String {
+pub(super) fn describe(request: &Request) -> String {
     let stage = match Stage::of(request) {
         Stage::System => return "operating system".to_owned(),
         Stage::Ipxe => "iPXE",

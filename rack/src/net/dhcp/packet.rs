@@ -14,7 +14,7 @@ const OPTIONS: usize = 240;
 
 /// What a client wants (option 53, of the kinds that clients send to servers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Any address.
     Discover,
     /// This address.
@@ -29,37 +29,37 @@ pub enum Kind {
 
 /// A request of a client on an Ethernet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub(super) struct Request {
     /// Option 53.
-    pub kind: Kind,
+    pub(super) kind: Kind,
     /// Transaction id.
-    pub xid: u32,
+    pub(super) xid: u32,
     /// All flag bits; the highest asks for a broadcast reply.
-    pub flags: u16,
+    pub(super) flags: u16,
     /// The address that the client has and uses.
-    pub ciaddr: Ipv4Addr,
+    pub(super) ciaddr: Ipv4Addr,
     /// The relay, if not unspecified.
-    pub giaddr: Ipv4Addr,
+    pub(super) giaddr: Ipv4Addr,
     /// The client's hardware address.
-    pub mac: MacAddr,
+    pub(super) mac: MacAddr,
     /// Option 50.
-    pub requested: Option<Ipv4Addr>,
+    pub(super) requested: Option<Ipv4Addr>,
     /// Option 54.
-    pub server: Option<Ipv4Addr>,
+    pub(super) server: Option<Ipv4Addr>,
     /// Option 61.
-    pub client_id: Option<Vec<u8>>,
+    pub(super) client_id: Option<Vec<u8>>,
     /// Option 60.
-    pub class: Vec<u8>,
+    pub(super) class: Vec<u8>,
     /// Option 93.
-    pub architectures: Vec<u16>,
+    pub(super) architectures: Vec<u16>,
     /// Option 97.
-    pub machine_uuid: Option<Vec<u8>>,
+    pub(super) machine_uuid: Option<Vec<u8>>,
     /// Option 82.
-    pub relay_info: Option<Vec<u8>>,
+    pub(super) relay_info: Option<Vec<u8>>,
     /// Option 82, sub-option 5: the subnet that the relay wants an address on.
-    pub link: Option<Ipv4Addr>,
+    pub(super) link: Option<Ipv4Addr>,
     /// Does iPXE ask?
-    pub ipxe: bool,
+    pub(super) ipxe: bool,
 }
 
 impl Kind {
@@ -78,7 +78,7 @@ impl Kind {
 impl Request {
     /// Reads a packet; `None` if it is no request of an Ethernet client, or no DHCP at all.
     #[must_use]
-    pub fn parse(packet: &[u8]) -> Option<Self> {
+    pub(super) fn parse(packet: &[u8]) -> Option<Self> {
         let header = packet.get(..OPTIONS)?;
         let [op, htype, hlen, _hops] = *header.first_chunk::<4>()?;
         if (op, htype, hlen) != (1, 1, 6) || header[236..] != MAGIC {
@@ -115,7 +115,7 @@ impl Request {
 
     /// Does the client want replies by broadcast?
     #[must_use]
-    pub fn wants_broadcast(&self) -> bool {
+    pub(super) fn wants_broadcast(&self) -> bool {
         self.flags & 0x8000 != 0
     }
 }

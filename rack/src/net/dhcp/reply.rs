@@ -21,38 +21,38 @@ const IPXE_OPTIONS: [u8; 3] = [176, 1, 1];
 
 /// What answers are made from, besides leases.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub(super) struct View<'a> {
     /// Our address on the interface that the request came by.
-    pub server: Ipv4Addr,
+    pub(super) server: Ipv4Addr,
     /// Where scripts and loaders are served.
-    pub http_port: u16,
+    pub(super) http_port: u16,
     /// Subnets and reservations.
-    pub boot: &'a BootState,
+    pub(super) boot: &'a BootState,
 }
 
 /// What follows from a request.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// The answer; none: silence.
-    pub reply: Option<Reply>,
+    pub(super) reply: Option<Reply>,
     /// What happened, for people, if it is part of a boot.
-    pub note: Option<String>,
+    pub(super) note: Option<String>,
 }
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub(super) struct Reply {
     /// What to send.
-    pub message: Message,
+    pub(super) message: Message,
     /// Where to.
-    pub to: Destination,
+    pub(super) to: Destination,
     /// Must the leases be on the disk before it is sent?
-    pub durable: bool,
+    pub(super) durable: bool,
 }
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Destination {
+pub(super) enum Destination {
     /// To the relay that passed the request on, on the servers' port.
     Relay(Ipv4Addr),
     /// To a client that has its address.
@@ -65,7 +65,7 @@ pub enum Destination {
 
 /// Answers a request; the table of leases is changed accordingly.
 #[must_use]
-pub fn reply(request: &Request, view: &View<'_>, leases: &mut Table, now: Timestamp) -> Outcome {
+pub(super) fn reply(request: &Request, view: &View<'_>, leases: &mut Table, now: Timestamp) -> Outcome {
     let subnets = view.boot.subnets();
     let Some(subnet) = subnet_of(request, view, &subnets) else { return Outcome::default() };
     let asker = Asker { mac: request.mac, subnet, server: view.server, boot: view.boot };

@@ -18,7 +18,8 @@ pub(super) enum Part {
 
 /// Reads a Range header. What is no single range of bytes is ignored, as the RFC allows.
 pub(super) fn part(header: Option<&str>, size: u64) -> Part {
-    let Some((first, last)) = header.and_then(|h| h.strip_prefix("bytes=")).and_then(|set| set.trim().split_once('-')) else {
+    let Some((first, last)) = header.and_then(|h| h.strip_prefix("bytes=")).and_then(|set| set.trim().split_once('-'))
+    else {
         return Part::Whole;
     };
     let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();

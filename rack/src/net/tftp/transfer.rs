@@ -72,8 +72,12 @@ enum Heard {
 impl Options {
     /// Takes what the client asks for as far as we go along; options that cannot be are left unanswered, which means no.
     pub(super) fn negotiate(asked: &[TransferOption], size: usize) -> Self {
-        let mut agreed =
-            Self { block: DEFAULT_BLOCK, window: 1, timeout: DEFAULT_TIMEOUT, accepted: Vec::with_capacity(asked.len()) };
+        let mut agreed = Self {
+            block: DEFAULT_BLOCK,
+            window: 1,
+            timeout: DEFAULT_TIMEOUT,
+            accepted: Vec::with_capacity(asked.len()),
+        };
         for TransferOption { option, value } in asked {
             let value = usize::try_from(*value).unwrap_or(usize::MAX);
             let answer = match option {

@@ -32,31 +32,31 @@ words! {
 
 /// The last use of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(in crate::net::dhcp) struct Lease {
     /// Who.
-    pub mac: MacAddr,
+    pub(in crate::net::dhcp) mac: MacAddr,
     /// What.
-    pub hold: Hold,
+    pub(in crate::net::dhcp) hold: Hold,
     /// Until when; of a free address: since when.
-    pub until: Timestamp,
+    pub(in crate::net::dhcp) until: Timestamp,
 }
 
 /// Who wants an address, and where.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker<'a> {
+pub(in crate::net::dhcp) struct Asker<'a> {
     /// Its hardware address.
-    pub mac: MacAddr,
+    pub(in crate::net::dhcp) mac: MacAddr,
     /// The subnet it is on.
-    pub subnet: &'a Subnet,
+    pub(in crate::net::dhcp) subnet: &'a Subnet,
     /// Our own address.
-    pub server: Ipv4Addr,
+    pub(in crate::net::dhcp) server: Ipv4Addr,
     /// Knows the reservations.
-    pub boot: &'a BootState,
+    pub(in crate::net::dhcp) boot: &'a BootState,
 }
 
 /// All leases.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(in crate::net::dhcp) struct Table {
     leases: HashMap<Ipv4Addr, Lease>,
     macs: HashMap<MacAddr, Ipv4Addr>,
     /// Addresses whose lease on disk is out of date.
@@ -68,7 +68,7 @@ pub struct Table {
 impl Asker<'_> {
     /// The address reserved for the client on this subnet.
     #[must_use]
-    pub fn reservation(&self) -> Option<Ipv4Addr> {
+    pub(in crate::net::dhcp) fn reservation(&self) -> Option<Ipv4Addr> {
         self.boot.reservation(self.mac).filter(|a| self.is_host(*a))
     }
 
@@ -97,7 +97,12 @@ impl Asker<'_> {
 impl Table {
     /// Finds an address for the client and holds it until the client asks for it. In order of preference: the reserved
     /// one, the one it had, the one it wishes, one that nobody ever had, the one that has been unused for longest.
-    pub fn offer(&mut self, asker: &Asker<'_>, wish: Option<Ipv4Addr>, now: Timestamp) -> Option<Ipv4Addr> {
+    pub(in crate::net::dhcp) fn offer(
+        &mut self,
+        asker: &Asker<'_>,
+        wish: Option<Ipv4Addr>,
+        now: Timestamp,
+    ) -> Option<Ipv4Addr> {
         let had = self.macs.get(&asker.mac).copied();
         let address = [asker.reservation(), had, wish]
             .into_iter()
@@ -114,7 +119,7 @@ impl Table {
 
     /// May the client have this address now?
     #[must_use]
-    pub fn may_have(&self, asker: &Asker<'_>, address: Ipv4Addr, now: Timestamp) -> bool {
+    pub(in crate::net::dhcp) fn may_have(&self, asker: &Asker<'_>, address: Ipv4Addr, now: Timestamp) -> bool {
         asker.admits(address)
             && self.leases.get(&address).is_none_or(|lease| match lease.hold {
                 Hold::Offered | Hold::Bound => lease.mac == asker.mac || lease.until <= now,
@@ -126,7 +131,7 @@ impl Table {
     /// May the client go on with the address that it uses? Unlike [`Table::may_have`] this does not heed a change of the
     /// range or of the client's reservation: a running system keeps its address until it asks for a new one.
     #[must_use]
-    pub fn may_keep(&self, asker: &Asker<'_>, address: Ipv4Addr, now: Timestamp) -> bool {
+    pub(in crate::net::dhcp) fn may_keep(&self, asker: &Asker<'_>, address: Ipv4Addr, now: Timestamp) -> bool {
         let has = self.leases.get(&address).is_some_and(|lease| match lease.hold {
             Hold::Offered | Hold::Bound => lease.mac == asker.mac && lease.until > now,
             Hold::Declined | Hold::Free => false,
@@ -135,12 +140,12 @@ impl Table {
     }
 
     /// Leases the address.
-    pub fn bind(&mut self, mac: MacAddr, address: Ipv4Addr, now: Timestamp, until: Timestamp) {
+    pub(in crate::net::dhcp) fn bind(&mut self, mac: MacAddr, address: Ipv4Addr, now: Timestamp, until: Timestamp) {
         self.hold(address, Lease { mac, hold: Hold::Bound, until }, now);
     }
 
     /// Somebody else uses the address.
-    pub fn decline(&mut self, mac: MacAddr, address: Ipv4Addr, now: Timestamp) -> bool {
+    pub(in crate::net::dhcp) fn decline(&mut self, mac: MacAddr, address: Ipv4Addr, now: Timestamp) -> bool {
         let held = self.holder(address) == Some(mac);
         if held {
             self.macs.remove(&mac);
@@ -151,7 +156,7 @@ impl Table {
     }
 
     /// The client gives its address back; should it come again it gets the same, if still free.
-    pub fn release(&mut self, mac: MacAddr, address: Ipv4Addr, now: Timestamp) -> bool {
+    pub(in crate::net::dhcp) fn release(&mut self, mac: MacAddr, address: Ipv4Addr, now: Timestamp) -> bool {
         let held = self.holder(address) == Some(mac);
         if held {
             self.free(address, now);
@@ -160,7 +165,7 @@ impl Table {
     }
 
     /// The client took another server's offer.
-    pub fn withdraw(&mut self, mac: MacAddr, now: Timestamp) {
+    pub(in crate::net::dhcp) fn withdraw(&mut self, mac: MacAddr, now: Timestamp) {
         if let Some(address) = self.macs.get(&mac).copied()
             && self.leases.get(&address).is_some_and(|l| l.hold == Hold::Offered)
         {
@@ -170,7 +175,7 @@ impl Table {
 
     /// Who was last offered or leased the address.
     #[must_use]
-    pub fn holder(&self, address: Ipv4Addr) -> Option<MacAddr> {
+    pub(in crate::net::dhcp) fn holder(&self, address: Ipv4Addr) -> Option<MacAddr> {
         self.leases.get(&address).filter(|l| matches!(l.hold, Hold::Offered | Hold::Bound)).map(|l| l.mac)
     }
 

@@ -50,6 +50,10 @@ impl World {
         reply(&request, &view, &mut self.leases, self.now)
     }
 
+    fn forget(&mut self) {
+        self.leases = Table::default();
+    }
+
     fn ask(&mut self, client: Client, fields: Fields) -> Outcome {
         self.take(&clients::packet(client, fields))
     }
@@ -109,7 +113,9 @@ fn check_discover(client: Client, expected: Expect) {
 
 #[test]
 fn offer_to_a_bios_pxe_rom() {
-    check_discover(Client::BiosPxe, expect![[r#"
+    check_discover(
+        Client::BiosPxe,
+        expect![[r#"
         to Broadcast, durable false
         yiaddr 10.77.0.20 siaddr 10.77.0.1 giaddr 0.0.0.0 file "undionly.kpxe"
           1: ffffff00
@@ -125,12 +131,15 @@ fn offer_to_a_bios_pxe_rom() {
           67: undionly.kpxe
           97: 000403020106050807090a0b0c0d0e0f10
         note: DISCOVER, offered 10.77.0.20 (BIOS, PXE firmware)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn offer_to_the_ipxe_rom_without_broadcast_flag() {
-    check_discover(Client::IpxeRom, expect![[r#"
+    check_discover(
+        Client::IpxeRom,
+        expect![[r#"
         to Hardware(MacAddr([82, 84, 0, 119, 0, 1]), 10.77.0.20), durable false
         yiaddr 10.77.0.20 siaddr 10.77.0.1 giaddr 0.0.0.0 file "http://10.77.0.1:5248/boot/52:54:00:77:00:01.ipxe"
           1: ffffff00
@@ -148,12 +157,15 @@ fn offer_to_the_ipxe_rom_without_broadcast_flag() {
           97: 000403020106050807090a0b0c0d0e0f10
           175: b00101
         note: DISCOVER, offered 10.77.0.20 (BIOS, iPXE)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn offer_to_uefi_pxe() {
-    check_discover(Client::UefiPxe, expect![[r#"
+    check_discover(
+        Client::UefiPxe,
+        expect![[r#"
         to Broadcast, durable false
         yiaddr 10.77.0.20 siaddr 10.77.0.1 giaddr 0.0.0.0 file "snponly.efi"
           1: ffffff00
@@ -169,12 +181,15 @@ fn offer_to_uefi_pxe() {
           67: snponly.efi
           97: 000403020106050807090a0b0c0d0e0f10
         note: DISCOVER, offered 10.77.0.20 (UEFI x86-64, PXE firmware)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn offer_to_snponly() {
-    check_discover(Client::Snponly, expect![[r#"
+    check_discover(
+        Client::Snponly,
+        expect![[r#"
         to Hardware(MacAddr([82, 84, 0, 119, 0, 1]), 10.77.0.20), durable false
         yiaddr 10.77.0.20 siaddr 10.77.0.1 giaddr 0.0.0.0 file "http://10.77.0.1:5248/boot/52:54:00:77:00:01.ipxe"
           1: ffffff00
@@ -192,12 +207,15 @@ fn offer_to_snponly() {
           97: 000403020106050807090a0b0c0d0e0f10
           175: b00101
         note: DISCOVER, offered 10.77.0.20 (UEFI x86-64, iPXE)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn offer_to_uefi_http_boot() {
-    check_discover(Client::UefiHttp, expect![[r#"
+    check_discover(
+        Client::UefiHttp,
+        expect![[r#"
         to Broadcast, durable false
         yiaddr 10.77.0.20 siaddr 10.77.0.1 giaddr 0.0.0.0 file "http://10.77.0.1:5248/loaders/snponly.efi"
           1: ffffff00
@@ -213,12 +231,15 @@ fn offer_to_uefi_http_boot() {
           67: http://10.77.0.1:5248/loaders/snponly.efi
           97: 000403020106050807090a0b0c0d0e0f10
         note: DISCOVER, offered 10.77.0.20 (UEFI x86-64, HTTP boot firmware)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn offer_to_arm64_without_loader() {
-    check_discover(Client::Arm64Http, expect![[r#"
+    check_discover(
+        Client::Arm64Http,
+        expect![[r#"
         to Broadcast, durable false
         yiaddr 10.77.0.20 siaddr 0.0.0.0 giaddr 0.0.0.0 file ""
           1: ffffff00
@@ -232,12 +253,15 @@ fn offer_to_arm64_without_loader() {
           59: 00000c4e
           97: 000403020106050807090a0b0c0d0e0f10
         note: DISCOVER, offered 10.77.0.20 (UEFI arm64, HTTP boot firmware)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn offer_to_an_operating_system() {
-    check_discover(Client::Networkd, expect![[r#"
+    check_discover(
+        Client::Networkd,
+        expect![[r#"
         to Hardware(MacAddr([82, 84, 0, 119, 0, 1]), 10.77.0.20), durable false
         yiaddr 10.77.0.20 siaddr 0.0.0.0 giaddr 0.0.0.0 file ""
           1: ffffff00
@@ -251,12 +275,19 @@ fn offer_to_an_operating_system() {
           59: 00000c4e
           61: ff56504d9800020000ab110102030405060708
         note: DISCOVER, offered 10.77.0.20 (operating system)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn offer_by_a_relay_echoes_its_option_last() {
-    let fields = Fields { kind: DISCOVER, n: 7, giaddr: Some(RELAY), relay_info: &[1, 4, b'e', b't', b'h', b'0'], ..Fields::default() };
+    let fields = Fields {
+        kind: DISCOVER,
+        n: 7,
+        giaddr: Some(RELAY),
+        relay_info: &[1, 4, b'e', b't', b'h', b'0'],
+        ..Fields::default()
+    };
     let outcome = World::new().ask(Client::UefiPxe, fields);
     expect![[r#"
         to Relay(10.78.0.1), durable false
@@ -275,7 +306,8 @@ fn offer_by_a_relay_echoes_its_option_last() {
           97: 000403020106050807090a0b0c0d0e0f10
           82: 010465746830
         note: DISCOVER, offered 10.78.0.57 (UEFI x86-64, PXE firmware)
-    "#]].assert_eq(&show(&outcome));
+    "#]]
+    .assert_eq(&show(&outcome));
 }
 
 #[test]
@@ -295,7 +327,8 @@ fn an_ack_is_durable_and_noted_but_a_renewal_is_no_step() {
     let ack = world.ask(Client::IpxeRom, request);
     assert_eq!(ack.note.as_deref(), Some("ACK 10.77.0.20 (BIOS, iPXE)"));
     assert!(ack.reply.as_ref().is_some_and(|r| r.durable && r.to == Destination::Hardware(samples::mac(1), RESERVED)));
-    let renewal = world.ask(Client::Networkd, Fields { kind: REQUEST, n: 1, ciaddr: Some(RESERVED), ..Fields::default() });
+    let renewal =
+        world.ask(Client::Networkd, Fields { kind: REQUEST, n: 1, ciaddr: Some(RESERVED), ..Fields::default() });
     expect![[r#"
         to Client(10.77.0.20), durable true
         yiaddr 10.77.0.20 siaddr 0.0.0.0 giaddr 0.0.0.0 file ""
@@ -310,7 +343,8 @@ fn an_ack_is_durable_and_noted_but_a_renewal_is_no_step() {
           59: 00000c4e
           61: ff56504d9800020000ab110102030405060708
         note: none
-    "#]].assert_eq(&show(&renewal));
+    "#]]
+    .assert_eq(&show(&renewal));
 }
 
 #[test]
@@ -318,7 +352,8 @@ fn another_servers_client_is_left_alone() {
     let mut world = World::new();
     let offered = world.ask(Client::UefiPxe, Fields { kind: DISCOVER, n: 7, ..Fields::default() }).reply.unwrap();
     let address = offered.message.yiaddr();
-    let chosen = Fields { kind: REQUEST, n: 7, requested: Some(address), server: Some(OTHER_SERVER), ..Fields::default() };
+    let chosen =
+        Fields { kind: REQUEST, n: 7, requested: Some(address), server: Some(OTHER_SERVER), ..Fields::default() };
     let outcome = world.ask(Client::UefiPxe, chosen);
     assert!(outcome.reply.is_none() && outcome.note.is_none());
     assert_eq!(world.leases.holder(address), None, "the offer is withdrawn");
@@ -328,14 +363,23 @@ fn another_servers_client_is_left_alone() {
 fn what_cannot_be_had_is_refused() {
     let mut world = World::new();
     let held = world.boot(Client::Udhcpc, 2);
-    let request = |requested: Ipv4Addr, server| Fields { kind: REQUEST, n: 7, requested: Some(requested), server, ..Fields::default() };
+    let request = |requested: Ipv4Addr, server| Fields {
+        kind: REQUEST,
+        n: 7,
+        requested: Some(requested),
+        server,
+        ..Fields::default()
+    };
     for (why, fields) in [
         ("another's, selecting", request(held, Some(SERVER))),
         ("another's, rebooting", request(held, None)),
         ("another network", request([192, 168, 1, 5].into(), None)),
         ("reserved for another", request(RESERVED, None)),
         ("our own", request(SERVER, None)),
-        ("another network, renewing", Fields { kind: REQUEST, n: 7, ciaddr: Some([192, 168, 1, 5].into()), ..Fields::default() }),
+        (
+            "another network, renewing",
+            Fields { kind: REQUEST, n: 7, ciaddr: Some([192, 168, 1, 5].into()), ..Fields::default() },
+        ),
     ] {
         let reply = world.ask(Client::Udhcpc, fields).reply.unwrap();
         assert_eq!((kind(&reply), reply.to), (MessageType::Nak, Destination::Broadcast), "{why}");
@@ -399,7 +443,8 @@ fn inform_gets_options_and_no_lease() {
           54: 0a4d0001
           61: ff56504d9800020000ab110102030405060708
         note: none
-    "#]].assert_eq(&show(&World::new().ask(Client::Networkd, inform)));
+    "#]]
+    .assert_eq(&show(&World::new().ask(Client::Networkd, inform)));
 }
 
 #[test]
@@ -424,17 +469,13 @@ fn an_unserved_subnet_is_silence() {
     assert!(world.ask(Client::UefiPxe, Fields { kind: DISCOVER, n: 1, ..Fields::default() }).reply.is_none());
 }
 
-proptest! {
-    /// Nothing that arrives makes the server panic, and every answer can be encoded.
-    #[test]
-    fn answering_is_total(
-        which in 0..ALL.len(),
-        kind in 0..10_u8,
-        n in 0..4_u16,
-        hosts in prop::array::uniform4(prop::option::of(any::<u8>())),
-        damage in prop::collection::vec((0..700_usize, any::<u8>()), 0..12),
-        cut in 0..1200_usize,
-    ) {
+/// Nothing that arrives makes the server panic, and every answer can be encoded.
+#[test]
+fn answering_is_total() {
+    let world = std::cell::RefCell::new(World::new());
+    let hosts = prop::array::uniform4(prop::option::of(any::<u8>()));
+    let damage = prop::collection::vec((0..700_usize, any::<u8>()), 0..12);
+    proptest!(|(which in 0..ALL.len(), kind in 0..10_u8, n in 0..4_u16, hosts in hosts, damage in damage, cut in 0..1200_usize)| {
         let [ciaddr, giaddr, requested, server] = hosts.map(|h| h.map(|h| Ipv4Addr::new(10, 77 + (h & 1), 0, h)));
         let fields = Fields { kind, n, ciaddr, giaddr, requested, server, relay_info: &[5, 4, 10, 78, 0, 1] };
         let mut packet = clients::packet(ALL[which], fields);
@@ -444,8 +485,10 @@ proptest! {
             }
         }
         packet.truncate(cut);
-        if let Some(reply) = World::new().take(&packet).reply {
+        let mut world = world.borrow_mut();
+        world.forget();
+        if let Some(reply) = world.take(&packet).reply {
             prop_assert!(reply.message.to_vec().is_ok_and(|bytes| bytes.len() <= 1400));
         }
-    }
+    });
 }

@@ -69,7 +69,11 @@ fn file(length: usize) -> Bytes {
     (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }
 
-async fn transfer(peer: &Peer, file: &Bytes, asked: &[TransferOption]) -> tokio::task::JoinHandle<Result<(), TransferError>> {
+async fn transfer(
+    peer: &Peer,
+    file: &Bytes,
+    asked: &[TransferOption],
+) -> tokio::task::JoinHandle<Result<(), TransferError>> {
     let options = Options { timeout: Duration::from_millis(40), ..Options::negotiate(asked, file.len()) };
     let client = peer.socket.local_addr().unwrap();
     tokio::spawn(Transfer::begin(client.ip(), client, file.clone(), options))
