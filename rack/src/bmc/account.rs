@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use farrier_common::secret::Secret;
+use farrier_common::secret::{Secret, bmc_password};
 use ipmi_rs_core::{app::GetChannelInfo, connection::Channel};
 
 use super::{
@@ -116,28 +116,43 @@ impl Work<'_> {
         }
         let after = users(session, channel).await?;
         unchanged(&before, &after, slot)?;
+        self.told(&after, slot)?;
         Ok(Ensured { slot, created: true })
     }
 
     /// Whose is the account of our name?
     async fn existing(&self, session: &mut Session, user: &User) -> Result<Existing, BmcError> {
         match self.prove().await {
-            Ok(()) => return Ok(Existing::Works),
+            Ok(()) if user.access.privilege == ADMINISTRATOR => return Ok(Existing::Works),
+            // A BMC that lets the user become administrator against what it tells of the user may think better of it.
+            Ok(()) => return Ok(Existing::Unfinished),
             Err(BmcError::Refused(_)) => {}
             Err(other) => return Err(other),
         }
-        let operation = PasswordOperation::Test(self.account.password.clone());
-        match session.run(SetUserPassword { slot: user.slot, operation }).await {
-            // It holds our password, which nobody else knows: an earlier call was cut off before it gave access.
-            Ok(()) => Ok(Existing::Unfinished),
-            // A name without access: an earlier call was cut off between name and password.
-            Err(SessionError::Completion { .. }) if !user.has_access() => Ok(Existing::Unfinished),
-            Err(SessionError::Completion { .. }) => Err(BmcError::NameTaken(format!(
-                "user {:?} in slot {} has access with another password; remove or rename it on the BMC",
-                user.name, user.slot
-            ))),
-            Err(error) => Err(error.into()),
+        // A name without access: an earlier call was cut off before it gave access.
+        if !user.has_access() || self.holds_our_password(session, user.slot).await? {
+            return Ok(Existing::Unfinished);
         }
+        Err(BmcError::NameTaken(format!(
+            "user {:?} in slot {} has access with another password; remove or rename it on the BMC",
+            user.name, user.slot
+        )))
+    }
+
+    /// Does the slot hold our password, which nobody else knows? Some BMCs do not tell whether a user is enabled, so that this
+    /// alone tells a call that was cut off just before the end. Some say yes to every password, so one that is certainly wrong
+    /// is tried as well.
+    async fn holds_our_password(&self, session: &mut Session, slot: u8) -> Result<bool, SessionError> {
+        for (password, right) in [(&bmc_password(16), false), (&self.account.password, true)] {
+            let operation = PasswordOperation::Test(password.clone());
+            match session.run(SetUserPassword { slot, operation }).await {
+                Ok(()) if right => {}
+                Err(SessionError::Completion { .. }) if !right => {}
+                Ok(()) | Err(SessionError::Completion { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     async fn make(&self, session: &mut Session, channel: u8, slot: u8) -> Result<(), BmcError> {
@@ -162,6 +177,17 @@ impl Work<'_> {
         let session = Session::open(&self.account.login(self.admin), self.pace).await?;
         session.close().await;
         Ok(())
+    }
+
+    /// Does the BMC tell of the account what was written?
+    fn told(&self, after: &[User], slot: u8) -> Result<(), BmcError> {
+        let ours = after.iter().find(|user| user.slot == slot);
+        if ours
+            .is_some_and(|u| u.name == self.account.username && u.access.privilege == ADMINISTRATOR && u.has_access())
+        {
+            return Ok(());
+        }
+        Err(BmcError::NotConfirmed(format!("a login with the new account works, but user slot {slot} reads {ours:?}")))
     }
 
     /// Takes back what was written to the slot, over a session of its own as the other one may be lost; answers the error that

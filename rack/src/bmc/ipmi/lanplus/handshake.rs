@@ -16,7 +16,7 @@ const RAKP_3: u8 = 0x14;
 /// Bit of the role byte: look the user up by name alone, not by name and privilege.
 const NAME_ONLY: u8 = 0x10;
 /// Handshakes that may be begun anew because a retransmission had confused the BMC.
-const FRESH_STARTS: u32 = 3;
+const FRESH_STARTS: u32 = 4;
 
 const CAPABILITIES: &str = "Get Channel Authentication Capabilities";
 const OPEN: &str = "Open Session";
@@ -28,27 +28,28 @@ pub(super) async fn open(login: &Login, pace: Pace) -> Result<Session, SessionEr
     let mut starts = 0;
     loop {
         let mut line = Line::open(login.address, pace).await?;
-        let error = match attempt(&mut line, login).await {
+        let ids = begin(&mut line).await?;
+        let error = match authenticate(&mut line, login, ids).await {
             Ok(ready) => return Ok(ready.session(line)),
             Err(error) => error,
         };
         starts += 1;
-        // When RAKP 1 or 3 was sent twice, the BMC may have answered twice and hold other numbers than we do: what looks
-        // like a wrong password is then none. Only a handshake without repetition tells.
-        let doubtful = line.repeated && !matches!(error, SessionError::Silent { .. } | SessionError::Socket(_));
-        if !doubtful || starts >= FRESH_STARTS {
+        // When RAKP 1 or 3 was sent twice, the BMC may hold other numbers than we do, so that a right password looks wrong,
+        // or hold the session open already and answer no more. Only a handshake without repetition tells.
+        if !line.repeated || starts >= FRESH_STARTS {
             return Err(error);
         }
         tracing::debug!(address = %login.address, %error, "handshake begun anew after a retransmission");
     }
 }
 
-async fn attempt(line: &mut Line, login: &Login) -> Result<Ready, SessionError> {
+/// Up to where repetition confuses nothing.
+async fn begin(line: &mut Line) -> Result<Ids, SessionError> {
     capabilities(line).await?;
     let mut last = String::new();
     for suite in Suite::ALL {
         match negotiate(line, suite).await {
-            Ok(ids) => return authenticate(line, login, ids).await,
+            Ok(ids) => return Ok(ids),
             // Table 13-15: invalid authentication, integrity or confidentiality algorithm, no matching suite, illegal parameter.
             Err(error @ SessionError::Status { code: 0x04 | 0x05 | 0x10..=0x12, .. }) => last = error.to_string(),
             // Old BMCs do not answer to algorithms that they do not know. This one answered a moment ago.
@@ -134,8 +135,17 @@ impl Ready {
 }
 
 async fn authenticate(line: &mut Line, login: &Login, ids: Ids) -> Result<Ready, SessionError> {
+    // From here on a fresh start helps more than patience.
+    line.repeated = false;
+    let pace = line.pace;
+    line.pace.deadline = pace.deadline.min(pace.first.saturating_mul(8));
+    let outcome = prove_passwords(line, login, ids).await;
+    line.pace = pace;
+    outcome
+}
+
+async fn prove_passwords(line: &mut Line, login: &Login, ids: Ids) -> Result<Ready, SessionError> {
     let suite = ids.suite;
-    line.repeated = false; // A second Open Session costs the BMC a slot for a minute, but confuses nothing.
     let (own_id, bmc_id) = (ids.own.to_le_bytes(), ids.bmc.to_le_bytes());
     let password = login.password.expose().as_bytes();
     let name = login.username.as_bytes();
@@ -201,7 +211,8 @@ fn second(answer: &[u8], suite: Suite) -> Option<Second<'_>> {
 }
 
 /// One message of the handshake and its answer, whose status must be success. The first byte of the message is its tag: a
-/// new one with each transmission, and only the answer to the last one counts, for it is that one which the BMC goes on with.
+/// new one with each transmission. Only the answer to the last one counts, for it is that one which the BMC goes on with;
+/// but the first RAKP 3 that arrives ends the handshake for the BMC, so an answer to any of them counts.
 async fn step(line: &mut Line, what: &'static str, kind: u8, mut request: Vec<u8>) -> Result<Vec<u8>, SessionError> {
     let answer = line
         .exchange(
@@ -214,7 +225,9 @@ async fn step(line: &mut Line, what: &'static str, kind: u8, mut request: Vec<u8
             },
             |datagram, tag| {
                 let opened = packet::open_plain(datagram)?;
-                (opened.kind == kind | 1 && opened.payload.first() == Some(&tag)).then_some(opened.payload)
+                let answered = *opened.payload.first()?;
+                let counts = answered == tag || kind == RAKP_3 && answered < tag;
+                (opened.kind == kind | 1 && counts).then_some(opened.payload)
             },
         )
         .await?;
