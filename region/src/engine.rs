@@ -17,7 +17,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{self, advance::Deadlines, decide::Rules},
+    domain::{advance::Deadlines, decide::Rules},
     racks::Racks,
     store::{Claimed, Store},
     vault::Vault,
@@ -95,7 +95,7 @@ impl Engine {
         match self.store.machine_claim_due(&self.owner, self.clock.now(), LEASE, room).await {
             Ok(claimed) => claimed,
             Err(e) => {
-                tracing::error!(error = %domain::Error::from(e), "due machines could not be claimed");
+                tracing::error!(error = %e, "due machines could not be claimed");
                 Vec::new()
             }
         }
@@ -106,7 +106,10 @@ impl Engine {
         let name = claimed.view.machine.name.clone();
         match timeout(TICK, self.tick(claimed)).await {
             Ok(Ok(())) => {}
-            Ok(Err(e)) => tracing::error!(machine.id = %machine, %name, error = %e, "a tick failed; its lease will end"),
+            // The claim is left to its lease: a fault of ours or of the database must not be tried in a tight loop.
+            Ok(Err(e)) => {
+                tracing::error!(machine.id = %machine, %name, error = %e, "a tick failed; its lease will end")
+            }
             Err(_) => tracing::error!(machine.id = %machine, %name, "a tick took too long; its lease will end"),
         }
     }

@@ -3,5 +3,9 @@
 //! Layers, one way: `api → app → {domain, store}`, `engine → {domain, store, racks}`. See `docs/architecture.md`.
 
 pub mod domain;
+pub mod engine;
+pub mod racks;
+mod files;
+pub mod pki;
 pub mod store;
 pub mod vault;

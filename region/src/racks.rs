@@ -8,9 +8,12 @@ mod dial;
 mod intents;
 mod sync;
 
-use std::{collections::HashMap, sync::{Arc, Mutex, PoisonError}};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use farrier_common::{clock::Clock, id::RackId, name::Name};
+use farrier_common::{id::RackId, name::Name};
 use farrier_proto::rack::rack_service_client::RackServiceClient;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tonic::transport::Channel;
@@ -40,7 +43,6 @@ struct Inner {
     identity: Identity,
     ca_pem: String,
     ephemeral_image: Name,
-    clock: Clock,
     /// One lazily connected channel a rack, kept as long as the rack stays at its address.
     channels: Mutex<HashMap<RackId, (String, Client)>>,
     /// Serialises what is told to one rack, so that a snapshot and single intents cannot overtake each other; holds the
@@ -53,14 +55,7 @@ struct Inner {
 impl Racks {
     /// Nothing is dialled before it is needed.
     #[must_use]
-    pub fn new(
-        store: Store,
-        vault: Vault,
-        identity: Identity,
-        ca_pem: String,
-        ephemeral_image: Name,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(store: Store, vault: Vault, identity: Identity, ca_pem: String, ephemeral_image: Name) -> Self {
         let (wanted, receiver) = mpsc::unbounded_channel();
         let inner = Inner {
             store,
@@ -68,7 +63,6 @@ impl Racks {
             identity,
             ca_pem,
             ephemeral_image,
-            clock,
             channels: Mutex::default(),
             told: Mutex::default(),
             wanted,

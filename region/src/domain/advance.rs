@@ -1,6 +1,9 @@
 //! What a machine becomes when a decision or a verb is carried out. Pure; the store writes the result in one transaction.
 
-use farrier_common::{clock::Timestamp, id::{BootId, MachineId}};
+use farrier_common::{
+    clock::Timestamp,
+    id::{BootId, MachineId},
+};
 
 use super::{
     decide::Decision,
@@ -78,14 +81,7 @@ pub fn deadline(state: State, deadlines: &Deadlines, now: Timestamp) -> Option<T
 
 /// The log's entry for a move or a birth.
 #[must_use]
-pub fn transition(
-    machine: MachineId,
-    from: Option<State>,
-    on: Event,
-    to: State,
-    actor: &str,
-    why: &str,
-) -> NewEvent {
+pub fn transition(machine: MachineId, from: Option<State>, on: Event, to: State, actor: &str, why: &str) -> NewEvent {
     NewEvent {
         kind: EventKind::Transition,
         machine: Some(machine),
@@ -207,7 +203,10 @@ fn harvest(change: &mut Change, seen: &Observation) {
 
 fn erased(disks: &[super::machine::DiskErasure]) -> String {
     let each = disks.iter().map(|d| {
-        format!("{} ({}): {}, {} of {} bytes read back blank", d.disk_name, d.disk_serial, d.method, d.sampled_bytes, d.size_bytes)
+        format!(
+            "{} ({}): {}, {} of {} bytes read back blank",
+            d.disk_name, d.disk_serial, d.method, d.sampled_bytes, d.size_bytes
+        )
     });
     if disks.is_empty() { "the machine has no disks".to_owned() } else { each.collect::<Vec<_>>().join("; ") }
 }

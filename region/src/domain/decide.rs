@@ -4,7 +4,10 @@
 //! done. A machine can leave each working state only along an edge of the table.
 
 use chrono::TimeDelta;
-use farrier_common::{clock::Timestamp, hardware::{BootDevice, PowerState}};
+use farrier_common::{
+    clock::Timestamp,
+    hardware::{BootDevice, PowerState},
+};
 
 use super::{
     lifecycle::{Class, Event, Phase, State},
@@ -144,7 +147,10 @@ pub fn on_trouble(m: &Machine, effect: &Effect, trouble: &Trouble, rules: &Rules
     if working && (trouble.kind == TroubleKind::Permanent || out_of_tries) {
         return leave(Event::Fail, format!("could not {what}: {}", trouble.text));
     }
-    Decision::Wait { after: patience(m.work.attempts), why: format!("could not {what}, trying again: {}", trouble.text) }
+    Decision::Wait {
+        after: patience(m.work.attempts),
+        why: format!("could not {what}, trying again: {}", trouble.text),
+    }
 }
 
 fn at_rest(m: &Machine, seen: &Observation) -> Decision {
@@ -305,7 +311,9 @@ fn power_trouble(m: &Machine, seen: &Observation) -> Option<Decision> {
         Some(Err(t)) if t.kind == TroubleKind::Permanent => {
             Some(leave(Event::Fail, format!("the BMC refuses to tell the power state: {}", t.text)))
         }
-        Some(Err(t)) => Some(wait(patience(m.work.attempts), format!("the BMC does not tell the power state: {}", t.text))),
+        Some(Err(t)) => {
+            Some(wait(patience(m.work.attempts), format!("the BMC does not tell the power state: {}", t.text)))
+        }
         None => Some(wait(SOON, "the power state has not been asked yet")),
     }
 }

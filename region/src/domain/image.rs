@@ -1,6 +1,12 @@
 //! Images: content-addressed files with a name.
 
-use farrier_common::{clock::Timestamp, hardware::{Architecture, Compression}, id::ImageId, name::Name, words};
+use farrier_common::{
+    clock::Timestamp,
+    hardware::{Architecture, Compression},
+    id::ImageId,
+    name::Name,
+    words,
+};
 
 words! {
     /// What an image is for.

@@ -291,7 +291,9 @@ impl State {
     pub const fn class(self) -> Class {
         match self {
             S::New | S::Ready | S::Allocated | S::Deployed | S::Rescue | S::Broken => Class::Rest,
-            S::Commissioning | S::Testing | S::Deploying | S::Releasing | S::EnteringRescue | S::ExitingRescue => Class::Working,
+            S::Commissioning | S::Testing | S::Deploying | S::Releasing | S::EnteringRescue | S::ExitingRescue => {
+                Class::Working
+            }
             S::FailedCommissioning
             | S::FailedTesting
             | S::FailedDeployment

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use farrier_common::{id::{RackId, SubnetId}, name::Name, net::Ipv4Range};
+use farrier_common::{
+    id::{RackId, SubnetId},
+    name::Name,
+    net::Ipv4Range,
+};
 use ipnet::Ipv4Net;
 
 use super::{Error, Result};
@@ -44,14 +48,18 @@ impl Subnet {
         if let Some(other) = others.iter().find(|o| o.cidr.contains(&self.cidr) || self.cidr.contains(&o.cidr)) {
             return Err(Error::invalid("spec.cidr", format!("overlaps subnet {} ({})", other.name, other.cidr)));
         }
-        for (field, address) in [("spec.dynamic_start", self.dynamic.start()), ("spec.dynamic_end", self.dynamic.end())] {
+        for (field, address) in [("spec.dynamic_start", self.dynamic.start()), ("spec.dynamic_end", self.dynamic.end())]
+        {
             if !host(address) {
                 return Err(Error::invalid(field, format!("{address} is not a host address of {}", self.cidr)));
             }
         }
         if let Some(gateway) = self.gateway {
             if !host(gateway) {
-                return Err(Error::invalid("spec.gateway", format!("{gateway} is not a host address of {}", self.cidr)));
+                return Err(Error::invalid(
+                    "spec.gateway",
+                    format!("{gateway} is not a host address of {}", self.cidr),
+                ));
             }
             if self.dynamic.contains(gateway) {
                 return Err(Error::invalid("spec.gateway", "lies in the dynamic range"));

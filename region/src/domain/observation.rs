@@ -1,6 +1,10 @@
 //! What the engine may see and do.
 
-use farrier_common::{hardware::{BootDevice, PowerState}, id::TaskId, words};
+use farrier_common::{
+    hardware::{BootDevice, PowerState},
+    id::TaskId,
+    words,
+};
 
 use super::machine::{DiskErasure, Hardware, Interface};
 

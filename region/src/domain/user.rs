@@ -1,6 +1,11 @@
 //! People and programs, and what they may do.
 
-use farrier_common::{clock::Timestamp, id::{TokenId, UserId}, name::Name, words};
+use farrier_common::{
+    clock::Timestamp,
+    id::{TokenId, UserId},
+    name::Name,
+    words,
+};
 
 use super::lifecycle::By;
 

@@ -60,7 +60,12 @@ pub fn edge(user: &User, m: &Machine, event: Event) -> Result<&'static Edge> {
     Err(Error::Denied(if user.role == Role::User && edge.by == lifecycle::By::Owner {
         format!("machine {} is held by somebody else; only its owner or an admin may {event} it", m.name)
     } else {
-        format!("{event} needs the role admin{}; {} is {}", if edge.by == lifecycle::By::Owner { " or user" } else { "" }, user.name, user.role)
+        format!(
+            "{event} needs the role admin{}; {} is {}",
+            if edge.by == lifecycle::By::Owner { " or user" } else { "" },
+            user.name,
+            user.role
+        )
     }))
 }
 

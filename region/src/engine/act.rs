@@ -60,7 +60,7 @@ impl Engine {
     async fn note_power(&self, m: &Machine, power: Option<PowerState>) {
         let Some(power) = power else { return };
         if let Err(e) = self.store.machine_set_power(m.id, power, self.clock.now()).await {
-            tracing::warn!(machine.id = %m.id, error = %crate::domain::Error::from(e), "the power state was not noted");
+            tracing::warn!(machine.id = %m.id, error = %e, "the power state was not noted");
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::{
     domain::{
-        Result,
-        decide,
+        Result, decide,
         lifecycle::Class,
         machine::Machine,
         observation::{BootSeen, Observation, TaskSeen},

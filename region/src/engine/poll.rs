@@ -3,15 +3,15 @@
 use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use chrono::TimeDelta;
-use farrier_common::{clock::{Clock, Timestamp}, id::MachineId, retry::Backoff};
+use farrier_common::{
+    clock::{Clock, Timestamp},
+    id::MachineId,
+    retry::Backoff,
+};
 use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    domain::{Error, machine::Machine},
-    racks::Racks,
-    store::Store,
-};
+use crate::{domain::machine::Machine, racks::Racks, store::Store};
 
 /// BMCs asked at once, and machines looked at in one round.
 const PARALLEL: usize = 16;
@@ -56,7 +56,7 @@ impl Poll {
         let due = match self.store.machines_to_poll(now - self.interval, ROUND).await {
             Ok(due) => due,
             Err(e) => {
-                tracing::error!(error = %Error::from(e), "machines to poll could not be listed");
+                tracing::error!(error = %e, "machines to poll could not be listed");
                 return;
             }
         };
@@ -79,7 +79,7 @@ impl Poll {
         match self.racks.get_power(&m).await {
             Ok(power) => {
                 if let Err(e) = self.store.machine_set_power(m.id, power, self.clock.now()).await {
-                    tracing::warn!(machine.id = %m.id, error = %Error::from(e), "the power state was not noted");
+                    tracing::warn!(machine.id = %m.id, error = %e, "the power state was not noted");
                 }
                 (m.id, true)
             }

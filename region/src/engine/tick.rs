@@ -7,7 +7,7 @@ use crate::{
         Error, Result,
         advance::{Change, advance},
         decide::{Decision, decide, on_trouble},
-        lifecycle::Phase,
+        lifecycle::{Event, Phase},
         machine::Machine,
         observation::{Observation, Trouble},
     },
@@ -19,8 +19,8 @@ use crate::{
 impl Engine {
     /// Handles one claimed machine.
     pub(super) async fn tick(&self, claimed: Claimed) -> Result<()> {
+        let claim = claimed.claim();
         let mut m = claimed.view.machine;
-        let claim = (m.id, claimed.epoch, m.version);
         let seen = self.observe(&m).await?;
         let mut decision = decide(&m, &seen, &self.rules, self.clock.now());
         let mut trouble = seen.power.clone().and_then(std::result::Result::err);
@@ -39,16 +39,25 @@ impl Engine {
         change.events.splice(0..0, logged);
         let secrets = self.secrets(&change).await?;
         log(&m, &decision, trouble.as_ref());
-        match self.store.machine_commit(claim, change, secrets).await? {
-            Committed::Done => {}
-            Committed::Lost => tracing::info!(machine.id = %m.id, "somebody changed the machine during its tick; it is looked at again"),
+        let committed = match self.store.machine_commit(claim, change, secrets).await {
+            // What the agent found contradicts another machine (one MAC twice): trying again will not change it.
+            Err(e @ Error::Exists { .. }) => {
+                let decision = Decision::Move { event: Event::Fail, why: e.to_string() };
+                let change = self.follow(&m, &Observation::default(), &decision)?;
+                self.store.machine_commit(claim, change, Vec::new()).await?
+            }
+            other => other?,
+        };
+        if committed == Committed::Lost {
+            tracing::info!(machine.id = %m.id, "somebody changed the machine during its tick; it is looked at again");
         }
         Ok(())
     }
 
     fn follow(&self, m: &Machine, seen: &Observation, decision: &Decision) -> Result<Change> {
-        advance(m, seen, decision, &self.deadlines, self.clock.now())
-            .map_err(|r| Error::Internal(format!("decide wants {} in {}, which the table does not know", r.event, r.state)))
+        advance(m, seen, decision, &self.deadlines, self.clock.now()).map_err(|r| {
+            Error::Internal(format!("decide wants {} in {}, which the table does not know", r.event, r.state))
+        })
     }
 
     /// The password of our own BMC account is kept before the BMC is told of it, so that no crash can lose it.

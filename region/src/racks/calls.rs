@@ -65,8 +65,7 @@ impl Racks {
     pub async fn set_power(&self, m: &Machine, power: PowerState) -> Result<PowerState, Trouble> {
         let bmc = self.bmc(m).await?;
         let ask = move |mut c: Client| {
-            let request =
-                rack::SetPowerRequest { bmc: Some(bmc.clone()), power: convert::power_to_wire(power).into() };
+            let request = rack::SetPowerRequest { bmc: Some(bmc.clone()), power: convert::power_to_wire(power).into() };
             async move { c.set_power(request).await }
         };
         let r = self.call(rack_of(m)?, ask).await?;

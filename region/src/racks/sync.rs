@@ -2,7 +2,11 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use farrier_common::{hardware::Architecture, id::{BootId, RackId}, retry::Backoff};
+use farrier_common::{
+    hardware::Architecture,
+    id::{BootId, RackId},
+    retry::Backoff,
+};
 use farrier_proto::rack::{self, sync_intents_request::Part};
 use tokio_util::sync::CancellationToken;
 

@@ -40,16 +40,31 @@ fn check(m: &Machine, seen: &Observation, now: i64, expected: Expect) {
 fn commissioning_takes_its_phases_in_order() {
     use Phase as P;
     let m = |p| machine(State::Commissioning, p);
-    check(&m(None), &Observation::default(), 1, expect!["enter probe-bmc: its BMC is taken in charge and its hardware is learnt"]);
+    check(
+        &m(None),
+        &Observation::default(),
+        1,
+        expect!["enter probe-bmc: its BMC is taken in charge and its hardware is learnt"],
+    );
     check(&m(Some(P::ProbeBmc)), &Observation::default(), 1, expect!["do: log in to the BMC, then bmc-account"]);
     check(&m(Some(P::BmcAccount)), &Observation::default(), 1, expect!["do: make the BMC account, then power-off"]);
     check(&m(Some(P::PowerOff)), &seen(PowerState::On), 1, expect!["do: power off"]);
     check(&m(Some(P::PowerOff)), &seen(PowerState::Off), 1, expect!["enter boot: the machine is off"]);
     check(&m(Some(P::Boot)), &seen(PowerState::Off), 1, expect!["do: power on from the network"]);
-    check(&m(Some(P::Boot)), &seen(PowerState::On), 1, expect!["wait 15 s: booting the ephemeral image: waiting for its agent"]);
+    check(
+        &m(Some(P::Boot)),
+        &seen(PowerState::On),
+        1,
+        expect!["wait 15 s: booting the ephemeral image: waiting for its agent"],
+    );
     let hello = Observation { boot: Some(BootSeen { hello: true, ..BootSeen::default() }), ..seen(PowerState::On) };
     check(&m(Some(P::Boot)), &hello, 1, expect!["enter inventory: the agent is there"]);
-    check(&m(Some(P::Inventory)), &with_task(TaskKind::Inventory, TaskStatus::Pending), 1, expect!["wait 15 s: the agent is about to do inventory"]);
+    check(
+        &m(Some(P::Inventory)),
+        &with_task(TaskKind::Inventory, TaskStatus::Pending),
+        1,
+        expect!["wait 15 s: the agent is about to do inventory"],
+    );
     check(&m(Some(P::Finish)), &seen(PowerState::Off), 1, expect!["move done: commissioning is done"]);
 }
 
@@ -71,7 +86,12 @@ fn an_intent_is_published_before_anything_boots() {
     }
     let mut m = machine(State::Ready, None);
     m.details.published = None;
-    check(&m, &Observation { rack_connected: true, ..Observation::default() }, 1, expect!["do: publish the boot intent"]);
+    check(
+        &m,
+        &Observation { rack_connected: true, ..Observation::default() },
+        1,
+        expect!["do: publish the boot intent"],
+    );
     check(&m, &Observation::default(), 1, expect!["wait 20 s: the rack is not connected; its boot intent waits"]);
     m.details.published = Some(BootTarget::LocalDisk);
     check(&m, &Observation::default(), 1, expect!["rest"]);
@@ -80,15 +100,28 @@ fn an_intent_is_published_before_anything_boots() {
 #[test]
 fn a_boot_without_an_agent_is_tried_again_and_then_given_up() {
     let mut m = machine(State::Releasing, Some(Phase::Boot));
-    check(&m, &seen(PowerState::On), 600, expect!["enter power-off: no agent within 10 minutes of power on; trying again (boot 2 of 3)"]);
+    check(
+        &m,
+        &seen(PowerState::On),
+        600,
+        expect!["enter power-off: no agent within 10 minutes of power on; trying again (boot 2 of 3)"],
+    );
     m.details.boot_tries = 3;
-    check(&m, &seen(PowerState::On), 600, expect!["move fail: no agent within 10 minutes of power on; gave up after 3 boots"]);
+    check(
+        &m,
+        &seen(PowerState::On),
+        600,
+        expect!["move fail: no agent within 10 minutes of power on; gave up after 3 boots"],
+    );
 }
 
 #[test]
 fn a_machine_that_goes_off_in_mid_task_is_booted_again() {
     let m = machine(State::Deploying, Some(Phase::WriteImage));
-    let off = Observation { power: Some(Ok(PowerState::Off)), ..with_task(TaskKind::WriteImage, TaskStatus::Running("40 %".to_owned())) };
+    let off = Observation {
+        power: Some(Ok(PowerState::Off)),
+        ..with_task(TaskKind::WriteImage, TaskStatus::Running("40 %".to_owned()))
+    };
     check(&m, &off, 1, expect!["enter power-off: the machine went off during write-image; trying again (boot 2 of 3)"]);
 }
 
@@ -97,7 +130,8 @@ fn deployed_means_phoned_home() {
     let m = machine(State::Deploying, Some(Phase::AwaitOs));
     check(&m, &seen(PowerState::On), 1, expect!["wait 15 s: waiting for the installed system to phone home"]);
     check(&m, &seen(PowerState::Off), 1, expect!["enter start-os: the machine went off before its system phoned home"]);
-    let home = Observation { boot: Some(BootSeen { phoned_home: true, ..BootSeen::default() }), ..seen(PowerState::On) };
+    let home =
+        Observation { boot: Some(BootSeen { phoned_home: true, ..BootSeen::default() }), ..seen(PowerState::On) };
     check(&m, &home, 1, expect!["move done: the installed system phoned home"]);
 }
 
@@ -116,14 +150,24 @@ fn a_dirty_machine_that_is_commissioned_is_wiped_too() {
     let mut m = machine(State::Commissioning, Some(Phase::Inventory));
     m.details.dirty = true;
     let done = TaskResult::Inventory { hardware: Box::default(), interfaces: vec![] };
-    check(&m, &with_task(TaskKind::Inventory, TaskStatus::Done(done)), 1, expect!["enter erase: its disks may hold an owner's data"]);
+    check(
+        &m,
+        &with_task(TaskKind::Inventory, TaskStatus::Done(done)),
+        1,
+        expect!["enter erase: its disks may hold an owner's data"],
+    );
 }
 
 #[test]
 fn release_after_a_failure_leads_through_commissioning() {
     let mut m = machine(State::Releasing, Some(Phase::Finish));
     m.details.recommission = true;
-    check(&m, &seen(PowerState::Off), 1, expect!["move recommission: wiped after a failure; it must be commissioned before use"]);
+    check(
+        &m,
+        &seen(PowerState::Off),
+        1,
+        expect!["move recommission: wiped after a failure; it must be commissioned before use"],
+    );
 }
 
 #[test]

@@ -54,7 +54,9 @@ fn diagram(out: &mut String) {
 }
 
 fn states(out: &mut String) {
-    out.push_str("\n## States\n\n| state | kind | meaning | phases | deadline | verbs allowed |\n|---|---|---|---|---|---|\n");
+    out.push_str(
+        "\n## States\n\n| state | kind | meaning | phases | deadline | verbs allowed |\n|---|---|---|---|---|---|\n",
+    );
     for &s in State::ALL {
         let phases = s.phases().iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
         let deadline = s.deadline().map_or_else(String::new, |d| format!("{} min", d.as_secs() / 60));
@@ -64,7 +66,9 @@ fn states(out: &mut String) {
 }
 
 fn moves(out: &mut String) {
-    out.push_str("\n## Moves\n\nA move that is not yet available belongs to work to come; its verb answers UNIMPLEMENTED.\n");
+    out.push_str(
+        "\n## Moves\n\nA move that is not yet available belongs to work to come; its verb answers UNIMPLEMENTED.\n",
+    );
     out.push_str("\n| from | event | to | by | available |\n|---|---|---|---|---|\n");
     let yes = |on: Event| if on.available() { "yes" } else { "not yet" };
     for b in BIRTHS {

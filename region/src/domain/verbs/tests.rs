@@ -34,10 +34,7 @@ fn a_machine_is_lent_to_one_owner_at_a_time() {
 fn a_refusal_says_what_the_caller_may_do_now() {
     let ready = machine(State::Ready, None);
     let text = |who: &User| ask(who, |a| deploy(a, &ready, debian())).unwrap_err().to_string();
-    assert_eq!(
-        text(&user("ann", Role::User)),
-        "machine m1 is ready; deploy is not allowed; allowed now: allocate"
-    );
+    assert_eq!(text(&user("ann", Role::User)), "machine m1 is ready; deploy is not allowed; allowed now: allocate");
     assert_eq!(
         text(&user("root", Role::Admin)),
         "machine m1 is ready; deploy is not allowed; allowed now: allocate, commission"
@@ -64,7 +61,8 @@ fn erasing_is_skipped_only_where_the_policy_lets_it() {
 #[test]
 fn release_after_a_failure_asks_for_commissioning() {
     let root = user("root", Role::Admin);
-    let release = |s| ask(&root, |a| release(a, &machine(s, None), false, false, "")).unwrap().machine.details.recommission;
+    let release =
+        |s| ask(&root, |a| release(a, &machine(s, None), false, false, "")).unwrap().machine.details.recommission;
     assert!(release(State::FailedDeployment) && release(State::FailedReleasing));
     assert!(!release(State::Deployed) && !release(State::Allocated));
 }
