@@ -127,7 +127,9 @@ impl Bmc {
         let path = files.first().ok_or_else(|| LabError::answer("the BMC", "has stored no accounts yet"))?;
         let text = fs::read_to_string(path).map_err(LabError::io(format!("cannot read {}", path.display())))?;
         let mut accounts = parse_accounts(&text);
-        accounts.retain(|_, account| account_text(account, "username") != "" || account_text(account, "passwd") != "");
+        accounts.retain(|_, account| {
+            !account_text(account, "username").is_empty() || !account_text(account, "passwd").is_empty()
+        });
         Ok(accounts)
     }
 

@@ -121,7 +121,7 @@ impl Rack {
         let token_file = dir.join("join-token");
         let config = format!(
             "data_dir = \"{}\"\njoin_token_file = \"{}\"\naddress = \"{SERVER}\"\ninterfaces = [\"{BRIDGE}\"]\n\
-             advertise = \"{SERVER}\"\nservice_port = {RACK_PORT}\nagent_port = {AGENT_PORT}\nhttp_port = {HTTP_PORT}\n\
+             advertise = \"{SERVER}:{RACK_PORT}\"\nservice_port = {RACK_PORT}\nagent_port = {AGENT_PORT}\nhttp_port = {HTTP_PORT}\n\
              dhcp_port = 67\ntftp_port = 69\nloaders_dir = \"/usr/lib/ipxe\"\n",
             dir.join("data").display(),
             token_file.display(),

@@ -7,10 +7,7 @@ use std::{
     thread,
 };
 
-use serde_json::Value;
-
 use crate::{
-    assets::{self, System},
     binaries::binary,
     bmc::Bmc,
     cli::Cli,
@@ -18,7 +15,7 @@ use crate::{
     daemons::{Rack, Region, RegionOptions},
     error::{LabError, Result},
     machine::{self, Machine, MachineSpec, chassis::ChassisSpec, control},
-    net::{DYNAMIC, Net, NetGuard, SUBNET},
+    net::{Net, NetGuard},
     postgres::Postgres,
     process,
     reports::Reports,
@@ -172,52 +169,6 @@ impl Lab {
 #[must_use]
 pub fn text(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// Uploads the ephemeral image and one system's image.
-///
-/// # Errors
-/// They cannot be built or uploaded.
-pub fn upload_images(cli: &Cli, system: System) -> Result<()> {
-    let ephemeral = assets::ephemeral()?;
-    let (kernel, initrd) = (text(&ephemeral.kernel), text(&ephemeral.initrd));
-    cli.run(&[
-        "image",
-        "create",
-        "ephemeral",
-        "--kind",
-        "ephemeral",
-        "--arch",
-        "amd64",
-        "--kernel",
-        &kernel,
-        "--initrd",
-        &initrd,
-    ])?;
-    let disk = text(&assets::disk_image(system)?);
-    cli.run(&["image", "create", system.name(), "--kind", "disk", "--arch", "amd64", "--disk", &disk]).map(drop)
-}
-
-/// The one line of `farrier rack join-token` for a rack named `rack`.
-///
-/// # Errors
-/// The region refuses.
-pub fn join_token(cli: &Cli, rack: &str) -> Result<String> {
-    Ok(cli.run(&["rack", "join-token", rack])?.trim().to_owned())
-}
-
-/// Makes the lab's subnet, served by `rack`.
-///
-/// # Errors
-/// The region refuses.
-pub fn create_subnet(cli: &Cli, rack: &str) -> Result<()> {
-    cli.run(&["subnet", "create", "--cidr", SUBNET, "--rack", rack, "--dynamic", DYNAMIC]).map(drop)
-}
-
-/// Is `mac` in this machine's JSON?
-#[must_use]
-pub fn has_mac(machine: &Value, mac: &str) -> bool {
-    machine.to_string().contains(&format!("\"{mac}\""))
 }
 
 impl Drop for Lab {

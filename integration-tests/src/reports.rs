@@ -1,4 +1,5 @@
-//! A small HTTP server to which deployed systems post what their user data tells them to.
+//! A small HTTP server to which deployed systems post what their user data tells them to, with a gate: user data waits
+//! at it, so that a test can look at a machine whose system runs but has not phoned home yet.
 //!
 //! Runs as `farrier-labctl report-server`, because it must listen inside the lab's namespace.
 
@@ -59,6 +60,14 @@ impl Reports {
         std::fs::read_to_string(&self.file).unwrap_or_default()
     }
 
+    /// Lets user data go on, which waits after its report.
+    ///
+    /// # Errors
+    /// The gate's file cannot be made.
+    pub fn open_gate(&self) -> Result<()> {
+        append(&gate(&self.file)).map(drop)
+    }
+
     /// Waits until somebody has posted `text`.
     ///
     /// # Errors
@@ -67,19 +76,34 @@ impl Reports {
         wait::until_true(&format!("report of {text:?}"), limit, || self.all().contains(text))
     }
 
-    /// User data, a script that any of our systems runs: writes `marker` to the system's disk, then posts `secret`.
+    /// User data, a script that any of our systems runs: writes `marker` to the system's disk, posts `secret`, then
+    /// waits (at most an hour) until [`Reports::open_gate`]. Systems phone home only after it has ended.
     #[must_use]
     pub fn user_data(&self, secret: &str, marker: &str) -> String {
         let url = self.url();
         format!(
-            "#!/bin/sh\nset -e\necho '{marker}' > /var/marker\nsync\n\
-             if command -v curl > /dev/null; then curl -fsS --retry 10 --retry-connrefused --data '{secret}' {url}\n\
-             else wget -q -O /dev/null --post-data '{secret}' {url}\nfi\n"
+            r#"#!/bin/sh
+echo '{marker}' > /var/marker
+sync
+post() {{ if command -v curl > /dev/null; then curl -fsS --data "$1" "$2"; else wget -q -O /dev/null --post-data "$1" "$2"; fi; }}
+tries=0
+until post '{secret}' {url} && post at-the-gate {url}/gate; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 3600 ] || exit 1
+    sleep 1
+done
+"#
         )
     }
 }
 
-/// Answers posts until the process ends; each body becomes a line of `file`.
+/// The file whose existence opens the gate.
+fn gate(file: &Path) -> PathBuf {
+    file.with_extension("gate")
+}
+
+/// Answers posts until the process ends; each body becomes a line of `file`. A post to `…/gate` is refused until the gate
+/// is open.
 ///
 /// # Errors
 /// The address cannot be listened on, or the file not be opened.
@@ -90,7 +114,7 @@ pub fn serve(listen: &str, file: &Path) -> Result<()> {
         for stream in listener.incoming().flatten() {
             let out = &out;
             scope.spawn(move || {
-                if let Some(body) = receive(&stream) {
+                if let Some(body) = receive(&stream, gate(file).exists()) {
                     let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
                     // A line that is not written is missed by the test that waits for it.
                     let _ = writeln!(out, "{}", body.replace('\n', " "));
@@ -102,9 +126,12 @@ pub fn serve(listen: &str, file: &Path) -> Result<()> {
 }
 
 /// Reads one POST and answers it.
-fn receive(mut stream: &TcpStream) -> Option<String> {
+fn receive(mut stream: &TcpStream, gate_is_open: bool) -> Option<String> {
     stream.set_read_timeout(Some(READ_LIMIT)).ok()?;
     let mut reader = BufReader::new(stream.take(MOST_BYTES));
+    let mut request = String::new();
+    reader.read_line(&mut request).ok()?;
+    let refused = request.contains("/gate ") && !gate_is_open;
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -120,7 +147,9 @@ fn receive(mut stream: &TcpStream) -> Option<String> {
     }
     let mut body = String::new();
     reader.take(length).read_to_string(&mut body).ok()?;
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()?;
+    let status = if refused { "503 Closed" } else { "200 OK" };
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).ok()?;
     Some(body)
 }
 
@@ -132,8 +161,17 @@ mod tests {
     fn a_post_is_read() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        client.write_all(b"POST /report HTTP/1.1\r\nHost: x\r\ncontent-length: 6\r\n\r\nsecret").unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        assert_eq!(receive(&stream).as_deref(), Some("secret"));
+        let mut answer = [0; 12];
+        for (path, gate, status) in
+            [("/report", false, "200"), ("/report/gate", false, "503"), ("/report/gate", true, "200")]
+        {
+            let post = format!("POST {path} HTTP/1.1\r\nHost: x\r\ncontent-length: 6\r\n\r\nsecret");
+            client.write_all(post.as_bytes()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            assert_eq!(receive(&stream, gate).as_deref(), Some("secret"));
+            client.read_exact(&mut answer).unwrap();
+            assert!(answer.ends_with(status.as_bytes()), "{path}");
+            client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use farrier_common::hardware::Firmware;
 use farrier_integration_tests::{
+    assets::{self, System},
     bmc::{ADMIN, ADMIN_PASSWORD},
     daemon::tail,
     machine::{Machine, MachineSpec},
@@ -88,6 +89,7 @@ fn a_report_arrives() {
         let reports = lab.start_reports()?;
         let script =
             lab.write("user-data", &reports.user_data("a-secret", "a-marker").replace("/var/marker", "/dev/null"))?;
+        reports.open_gate()?;
         let mut command = lab.net().command("sh");
         command.arg(script);
         farrier_integration_tests::process::succeed(command, SOON)?;
@@ -105,4 +107,13 @@ fn postgres_runs_as_somebody_else() {
         anyhow::ensure!(said.trim() == "postgres farrier", "{said}");
         Ok(())
     });
+}
+
+#[test]
+fn images_and_clients_are_built_or_kept() {
+    let ephemeral = assets::ephemeral().unwrap();
+    let python = assets::python().unwrap();
+    for path in [ephemeral.kernel, ephemeral.initrd, python, assets::disk_image(System::Mini).unwrap()] {
+        assert!(fs::metadata(&path).is_ok_and(|m| m.len() > 0), "{}", path.display());
+    }
 }

@@ -1,6 +1,7 @@
 //! All end-to-end tests, one binary: the tree's tidiness, the lab itself, and machines' lives in it.
 
 mod lab;
+mod lifecycle;
 mod tidy;
 
 use farrier_integration_tests::lab::Lab;
