@@ -117,10 +117,11 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
         return leave(Event::Timeout, format!("the deadline passed in {phase}: {}", m.reason));
     }
     let Some(phase) = m.work.phase else { return begin(m) };
-    if phase != Phase::Finish && asks_power(m) {
-        if let Some(trouble) = power_trouble(m, seen) {
-            return trouble;
-        }
+    if phase != Phase::Finish
+        && asks_power(m)
+        && let Some(trouble) = power_trouble(m, seen)
+    {
+        return trouble;
     }
     let off = matches!(seen.power, Some(Ok(PowerState::Off)));
     match phase {
@@ -158,13 +159,15 @@ fn at_rest(m: &Machine, seen: &Observation) -> Decision {
 }
 
 fn begin(m: &Machine) -> Decision {
-    match m.state {
-        State::Releasing if !m.details.dirty => leave(Event::Done, "nothing was deployed since the last wipe"),
-        State::Releasing if !owes_erase(m) => enter(Phase::Finish, "released without erasing, as asked"),
-        s => match s.phases().first() {
-            Some(&first) => enter(first, s.summary()),
-            None => leave(Event::Fail, format!("the work of {s} is not available in this release")),
-        },
+    if m.state == State::Releasing && !m.details.dirty {
+        return leave(Event::Done, "nothing was deployed since the last wipe");
+    }
+    if m.state == State::Releasing && !owes_erase(m) {
+        return enter(Phase::Finish, "released without erasing, as asked");
+    }
+    match m.state.phases().first() {
+        Some(&first) => enter(first, m.state.summary()),
+        None => leave(Event::Fail, format!("the work of {} is not available in this release", m.state)),
     }
 }
 
@@ -261,18 +264,20 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
             act(Effect::PowerOff, None)
         };
     }
-    match m.state {
-        State::Releasing | State::Commissioning if owes_erase(m) => {
-            enter(Phase::PowerOff, "its disks may hold an owner's data and must be wiped first")
-        }
-        State::Deploying => enter(Phase::StartOs, "the machine is off; its system comes next"),
-        State::Releasing if m.details.recommission => {
-            leave(Event::Recommission, "wiped after a failure; it must be commissioned before use")
-        }
-        State::Releasing if m.details.last_erase.is_empty() || m.details.dirty => leave(Event::Done, "released"),
-        State::Releasing => leave(Event::Done, "released; every disk was wiped, and it is proven"),
-        s => leave(Event::Done, format!("{s} is done")),
+    if m.state == State::Deploying {
+        return enter(Phase::StartOs, "the machine is off; its system comes next");
     }
+    if owes_erase(m) {
+        return enter(Phase::PowerOff, "its disks may hold an owner's data and must be wiped first");
+    }
+    if m.state != State::Releasing {
+        return leave(Event::Done, format!("{} is done", m.state));
+    }
+    if m.details.recommission {
+        return leave(Event::Recommission, "wiped after a failure; it must be commissioned before use");
+    }
+    let proven = !m.details.dirty && !m.details.last_erase.is_empty();
+    leave(Event::Done, if proven { "released; every disk was wiped, and it is proven" } else { "released" })
 }
 
 fn start_os(off: bool) -> Decision {

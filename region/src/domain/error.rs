@@ -79,11 +79,13 @@ pub enum Error {
 
 impl Error {
     /// A field that cannot be.
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over temporaries")]
     pub fn invalid(field: impl Into<String>, reason: impl ToString) -> Self {
         Self::Invalid { field: field.into(), reason: reason.to_string() }
     }
 
     /// Nothing of that name.
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over temporaries")]
     pub fn not_found(kind: &'static str, name: impl ToString) -> Self {
         Self::NotFound { kind, name: name.to_string() }
     }

@@ -23,10 +23,10 @@ impl Inner {
         let found = self.store.rack_get(rack).await.map_err(|e| transient(format!("rack {rack}: {e}")))?;
         let row = found.ok_or_else(|| transient(format!("there is no rack {rack} any more")))?;
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((address, client)) = channels.get(&rack) {
-            if *address == row.address {
-                return Ok(client.clone());
-            }
+        if let Some((address, client)) = channels.get(&rack)
+            && *address == row.address
+        {
+            return Ok(client.clone());
         }
         let client = self.dial(rack, &row.address)?;
         channels.insert(rack, (row.address, client.clone()));
