@@ -2,10 +2,14 @@
 //!
 //! Layers, one way: `api → app → {domain, store}`, `engine → {domain, store, racks}`. See `docs/architecture.md`.
 
+pub mod api;
+pub mod app;
+pub mod config;
 pub mod domain;
 pub mod engine;
-pub mod racks;
-mod files;
+pub mod files;
 pub mod pki;
+pub mod racks;
+pub mod region;
 pub mod store;
 pub mod vault;

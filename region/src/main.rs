@@ -1,3 +1,50 @@
 //! The region daemon.
 
-fn main() {}
+use std::{io::Write as _, path::PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::Parser;
+use farrier_common::{clock::Clock, telemetry, tls};
+use farrier_region::{config::Config, region::Region};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Owns the machine database and the life-cycle of a site's machines, and drives its racks.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Configuration file (see deploy/config/region.toml).
+    #[arg(long)]
+    config: PathBuf,
+    /// At the first start, write the token of the user admin to this file (mode 0600) instead of standard output.
+    #[arg(long)]
+    admin_token_file: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    tls::install_provider();
+    telemetry::init();
+    let config = Config::load(&arguments.config)?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let region = Region::start(config, arguments.admin_token_file.as_deref(), Clock::System).await?;
+    if let Some(token) = region.admin_token() {
+        let mut out = std::io::stdout();
+        writeln!(out, "admin token: {}", token.expose()).context("cannot write the admin token to standard output")?;
+        out.flush().context("cannot write the admin token to standard output")?;
+    }
+    tracing::info!(address = %region.address(), version = env!("CARGO_PKG_VERSION"), "the region serves");
+    let stop = region.stop_signal();
+    let running = region.run();
+    tokio::pin!(running);
+    let ended = tokio::select! {
+        ended = &mut running => ended,
+        () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+            tracing::info!("stopping: calls under way may finish");
+            stop.cancel();
+            running.await
+        }
+    };
+    ended.map_err(|e| anyhow!(e))
+}

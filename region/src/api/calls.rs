@@ -1,0 +1,201 @@
+//! What every call has in common: who calls, how long it may take, and that a mutation happens once.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use farrier_common::secret::{Secret, sha256_hex};
+use farrier_proto::v1::{self, MutationOptions};
+use prost::Message;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+
+use super::Api;
+use crate::{
+    app::{App, context::Ask},
+    domain::{Error, Result, rack::Rack, user::User},
+    store::{self, Once},
+};
+
+/// What a handler answers.
+pub(super) type Answer<M> = std::result::Result<Response<M>, Status>;
+
+/// Deadline of a call that only touches the database.
+pub(super) const SHORT: Duration = Duration::from_secs(30);
+/// Deadline of a call that asks a BMC.
+pub(super) const BMC: Duration = Duration::from_secs(120);
+/// Deadline of a call that unpacks a whole disk image.
+pub(super) const LONG: Duration = Duration::from_secs(3600);
+
+const MOST_ID: usize = 64;
+
+/// A request that changes something.
+pub(super) trait Mutation: Message + Sized {
+    /// Request id and etag.
+    fn options(&self) -> Option<&MutationOptions>;
+
+    /// The body, encoded the same way each time.
+    fn canonical(&self) -> Vec<u8> {
+        self.encode_to_vec()
+    }
+}
+
+macro_rules! mutations {
+    ($($request:ident),* $(,)?) => { $(
+        impl Mutation for v1::$request {
+            fn options(&self) -> Option<&MutationOptions> {
+                self.options.as_ref()
+            }
+        }
+    )* };
+}
+
+mutations! {
+    CommissionMachineRequest, AllocateMachineRequest, DeployMachineRequest, ReleaseMachineRequest, AbortMachineRequest,
+    PowerMachineRequest, CreateSubnetRequest, CreateJoinTokenRequest, CreateImageRequest, CreateUserRequest,
+    CreateTokenRequest, RevokeTokenRequest,
+}
+
+impl Mutation for v1::CreateMachineRequest {
+    fn options(&self) -> Option<&MutationOptions> {
+        self.options.as_ref()
+    }
+
+    /// The labels are a hash map, which has no order of its own.
+    fn canonical(&self) -> Vec<u8> {
+        let mut labels: Vec<_> = self.labels.iter().collect();
+        labels.sort();
+        let rest = Self { labels: std::collections::HashMap::new(), ..self.clone() };
+        [rest.encode_to_vec(), format!("{labels:?}").into_bytes()].concat()
+    }
+}
+
+impl Api {
+    /// A call that changes nothing.
+    pub(super) async fn read<Q, M, F, A>(&self, request: Request<Q>, call: F) -> Answer<M>
+    where
+        F: FnOnce(App, User, Q) -> A,
+        A: Future<Output = Result<M>>,
+    {
+        self.query(SHORT, request, call).await
+    }
+
+    /// A call that changes nothing, with a deadline of its own.
+    pub(super) async fn query<Q, M, F, A>(&self, deadline: Duration, request: Request<Q>, call: F) -> Answer<M>
+    where
+        F: FnOnce(App, User, Q) -> A,
+        A: Future<Output = Result<M>>,
+    {
+        let (meta, _, message) = request.into_parts();
+        let user = self.user(&meta).await?;
+        Ok(Response::new(within(deadline, call(self.app.clone(), user, message)).await?))
+    }
+
+    /// A call that changes something: a request that was answered before is answered the same again.
+    pub(super) async fn mutate<Q, T, M, F, A>(
+        &self,
+        (method, deadline): (&'static str, Duration),
+        request: Request<Q>,
+        render: fn(&T) -> M,
+        call: F,
+    ) -> Answer<M>
+    where
+        Q: Mutation,
+        T: 'static,
+        M: Message + Default + 'static,
+        F: FnOnce(App, Ask<T>, Q) -> A,
+        A: Future<Output = Result<Once<T>>>,
+    {
+        let (meta, _, message) = request.into_parts();
+        let user = self.user(&meta).await?;
+        let who = user.name.clone();
+        let ask = ask(user, method, &message, render)?;
+        let request_id = ask.request.request_id.clone();
+        if let Some(kept) = self.app.store.request_seen(&ask.request).await? {
+            return decoded(&kept);
+        }
+        let outcome = within(deadline, call(self.app.clone(), ask, message)).await;
+        let error = outcome.as_ref().err().map(tracing::field::display);
+        tracing::info!(user = %who, method, request_id, error, "mutation");
+        match outcome? {
+            Once::Fresh(made) => Ok(Response::new(render(&made))),
+            Once::Replay(kept) => decoded(&kept),
+        }
+    }
+
+    /// A verb whose work is not built.
+    pub(super) async fn unbuilt<Q, M>(&self, request: Request<Q>, verb: &'static str) -> Answer<M> {
+        self.user(request.metadata()).await?;
+        Err(Error::Unimplemented(verb).into())
+    }
+
+    /// A call of a rack.
+    pub(super) async fn of_rack<Q, M, F, A>(&self, request: Request<Q>, call: F) -> Answer<M>
+    where
+        F: FnOnce(App, Rack, Q) -> A,
+        A: Future<Output = Result<M>>,
+    {
+        let certificate = certificate(&request);
+        let rack = self.rack(certificate).await?;
+        Ok(Response::new(within(SHORT, call(self.app.clone(), rack, request.into_inner())).await?))
+    }
+
+    /// Who calls, by the bearer token.
+    pub(super) async fn user(&self, meta: &MetadataMap) -> Result<User> {
+        let token = bearer(meta)?;
+        self.app.authenticate(&token).await
+    }
+
+    async fn rack(&self, certificate: Option<Vec<u8>>) -> Result<Rack> {
+        let missing = || Error::Unauthenticated("a rack's client certificate is required; enrol first".to_owned());
+        self.app.authenticate_rack(&certificate.ok_or_else(missing)?).await
+    }
+}
+
+/// The certificate that the caller proved to hold the key of; TLS has checked that our CA signed it.
+pub(super) fn certificate<Q>(request: &Request<Q>) -> Option<Vec<u8>> {
+    request.peer_certs().and_then(|certs| certs.first().map(|leaf| leaf.to_vec()))
+}
+
+/// Does it in time, or not at all.
+pub(super) async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || Error::Unavailable(format!("it was not done within {} s", deadline.as_secs()));
+    timeout(deadline, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn bearer(meta: &MetadataMap) -> Result<Secret<String>> {
+    let wrong = |why: &str| Error::Unauthenticated(format!("{why}; send the metadata authorization: Bearer TOKEN"));
+    let value = meta.get("authorization").ok_or_else(|| wrong("a bearer token is required"))?;
+    let token = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let token = token.filter(|t| !t.is_empty()).ok_or_else(|| wrong("the authorization is not a bearer token"))?;
+    Ok(Secret::new(token.to_owned()))
+}
+
+fn ask<Q: Mutation, T: 'static, M: Message + 'static>(
+    user: User,
+    method: &'static str,
+    message: &Q,
+    render: fn(&T) -> M,
+) -> Result<Ask<T>> {
+    let options = message.options().cloned().unwrap_or_default();
+    let id = options.request_id;
+    let fits = (1..=MOST_ID).contains(&id.len()) && id.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if !fits {
+        let why = format!("required: 1 to {MOST_ID} printable ASCII characters, new for each request (a UUID is good)");
+        return Err(Error::invalid("options.request_id", why));
+    }
+    let request = store::Request {
+        principal: user.id.to_string(),
+        request_id: id,
+        method,
+        body_sha256: sha256_hex(&message.canonical()),
+    };
+    let etag = Some(options.etag).filter(|e| !e.is_empty());
+    Ok(Ask { user, request, etag, render: Arc::new(move |made| render(made).encode_to_vec()) })
+}
+
+fn decoded<M: Message + Default>(kept: &[u8]) -> Answer<M> {
+    let message = M::decode(kept).map_err(|e| Error::Internal(format!("a kept answer cannot be read: {e}")))?;
+    Ok(Response::new(message))
+}

@@ -1,0 +1,170 @@
+//! What racks and agents send, made into the types of the use cases. An agent's texts are cut, not refused: a machine
+//! with an odd BIOS is still a machine.
+
+use std::str::FromStr;
+
+use farrier_common::{net::MacAddr, secret::Secret, words};
+use farrier_proto::{
+    agent::{self, report_task_request},
+    convert, rack, v1,
+};
+
+use crate::{
+    api::{parse, words::time_from_wire},
+    app::gateway::{Beat, Identity, NewRack, Report, Step},
+    domain::{
+        Error, Result,
+        machine::{Disk, DiskErasure, Hardware, Nic},
+    },
+};
+
+const MOST_STEPS: usize = 500;
+const MOST_DISKS: usize = 256;
+const MOST_NICS: usize = 64;
+const MOST_TEXT: usize = 256;
+
+words! {
+    /// Which part of a boot a rack's step belongs to.
+    StepKind {
+        /// An address.
+        Dhcp = "dhcp",
+        /// A loader by TFTP.
+        Tftp = "tftp",
+        /// A script, loader or image by HTTP.
+        Http = "http",
+        /// The kernel or initrd of the ephemeral environment.
+        Kernel = "kernel",
+        /// The agent.
+        Agent = "agent",
+        /// The installed system.
+        Os = "os",
+    }
+}
+
+pub(super) fn required<T>(field: &str, given: Option<T>) -> Result<T> {
+    given.ok_or_else(|| Error::invalid(field, "is required"))
+}
+
+pub(super) fn new_rack(q: rack::EnrollRequest) -> NewRack {
+    NewRack {
+        secret: Secret::new(q.secret),
+        csr_pem: q.csr_pem,
+        address: q.address,
+        software_version: q.software_version,
+    }
+}
+
+pub(super) fn beat(q: rack::HeartbeatRequest) -> Beat {
+    Beat { address: q.address, software_version: q.software_version, snapshot: q.snapshot_id, intents: q.intents }
+}
+
+pub(super) fn steps(given: Vec<rack::BootStep>) -> Result<Vec<Step>> {
+    if given.len() > MOST_STEPS {
+        return Err(Error::invalid("steps", format!("at most {MOST_STEPS} at once")));
+    }
+    given.into_iter().enumerate().map(|(place, step)| one_step(&format!("steps[{place}]"), step)).collect()
+}
+
+fn one_step(field: &str, q: rack::BootStep) -> Result<Step> {
+    Ok(Step {
+        id: parse::text(&format!("{field}.id"), &q.id)?,
+        at: time_from_wire(&format!("{field}.at"), q.at)?,
+        mac: parse::text(&format!("{field}.mac"), &q.mac)?,
+        boot: parse::optional(&format!("{field}.boot_id"), &q.boot_id)?,
+        kind: parse::text::<StepKind>(&format!("{field}.kind"), &q.kind)?.to_string(),
+        text: q.text,
+    })
+}
+
+pub(super) fn identity(given: Option<agent::Identity>) -> Result<Identity> {
+    let q = required("request.identity", given)?;
+    Ok(Identity {
+        macs: parse::macs("request.identity.macs", &q.macs)?,
+        architecture: parse::architecture("request.identity.architecture", q.architecture)?,
+        firmware: convert::firmware_from_wire(q.firmware),
+        // A BMC that was never set up says 0.0.0.0.
+        bmc_address: q.bmc_address.parse().ok().filter(|a: &std::net::Ipv4Addr| !a.is_unspecified()),
+    })
+}
+
+pub(super) fn report(given: Option<report_task_request::Report>) -> Result<Report> {
+    use report_task_request::Report as Wire;
+    Ok(match required("request.report", given)? {
+        Wire::Progress(p) => Report::Progress { done: p.done, total: p.total, unit: p.unit, text: p.text },
+        Wire::Failed(f) => Report::Failed(f.reason),
+        Wire::Inventory(i) => {
+            let macs = i.identity.map(|i| i.macs).unwrap_or_default();
+            let hardware = hardware(required("request.report.inventory.hardware", i.hardware)?)?;
+            Report::Inventory { hardware: Box::new(hardware), macs: valid(&macs) }
+        }
+        Wire::WriteImage(w) => Report::WriteImage {
+            disk_name: w.disk_name,
+            disk_serial: w.disk_serial,
+            written: w.written_bytes,
+            sha256: w.read_back_sha256,
+        },
+        Wire::Erase(e) => Report::Erase(erasures(e.disks)?),
+        Wire::PowerOff(_) => Report::PowerOff,
+    })
+}
+
+/// The addresses that are some, at most as many as a machine may have.
+fn valid(macs: &[String]) -> Vec<MacAddr> {
+    macs.iter().take(MOST_NICS).filter_map(|m| MacAddr::from_str(m).ok()).collect()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MOST_TEXT).collect::<String>().trim().to_owned()
+}
+
+fn hardware(h: v1::Hardware) -> Result<Hardware> {
+    if h.disks.len() > MOST_DISKS || h.nics.len() > MOST_NICS {
+        let why = format!("a machine has at most {MOST_DISKS} disks and {MOST_NICS} network interfaces");
+        return Err(Error::invalid("request.report.inventory.hardware", why));
+    }
+    Ok(Hardware {
+        vendor: cut(&h.vendor),
+        product: cut(&h.product),
+        serial: cut(&h.serial),
+        uuid: cut(&h.uuid),
+        firmware_version: cut(&h.firmware_version),
+        cpu_model: cut(&h.cpu_model),
+        cpu_cores: h.cpu_cores,
+        memory_bytes: h.memory_bytes,
+        disks: h.disks.iter().map(disk).collect(),
+        nics: h.nics.iter().map(nic).collect(),
+    })
+}
+
+fn disk(d: &v1::Disk) -> Disk {
+    Disk {
+        name: cut(&d.name),
+        serial: cut(&d.serial),
+        model: cut(&d.model),
+        size_bytes: d.size_bytes,
+        rotational: d.rotational,
+        bus: cut(&d.bus),
+        discard: d.discard,
+    }
+}
+
+fn nic(n: &v1::Nic) -> Nic {
+    Nic { name: cut(&n.name), mac: cut(&n.mac), driver: cut(&n.driver), carrier: n.carrier, speed_mbps: n.speed_mbps }
+}
+
+fn erasures(disks: Vec<v1::DiskErasure>) -> Result<Vec<DiskErasure>> {
+    if disks.len() > MOST_DISKS {
+        return Err(Error::invalid("request.report.erase.disks", format!("a machine has at most {MOST_DISKS} disks")));
+    }
+    let one = |(place, d): (usize, v1::DiskErasure)| {
+        Ok(DiskErasure {
+            disk_serial: cut(&d.disk_serial),
+            disk_name: cut(&d.disk_name),
+            size_bytes: d.size_bytes,
+            method: cut(&d.method),
+            sampled_bytes: d.sampled_bytes,
+            finished_at: time_from_wire(&format!("request.report.erase.disks[{place}].finished_at"), d.finished_at)?,
+        })
+    };
+    disks.into_iter().enumerate().map(one).collect()
+}

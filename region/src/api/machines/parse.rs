@@ -1,0 +1,166 @@
+//! Requests about machines, made into the types of the use cases.
+
+use std::collections::{BTreeMap, HashMap};
+
+use farrier_common::{hardware::BmcProtocol, secret::Secret};
+use farrier_proto::{convert, v1};
+
+use crate::{
+    api::{parse, words::unknown},
+    app::machines::{GivenBmc, NewMachine, PowerAction, Wanted},
+    domain::{Error, Result},
+};
+
+/// What IPMI 2.0 keeps of a user name and of a password.
+const MOST_USERNAME: usize = 16;
+const MOST_PASSWORD: usize = 20;
+const MOST_LABELS: usize = 64;
+const MOST_KEY: usize = 63;
+const MOST_VALUE: usize = 256;
+const MOST_COMMENT: usize = 500;
+const MOST_SERIAL: usize = 128;
+const TIMELINE: usize = 100;
+const MOST_TIMELINE: usize = 1000;
+
+pub(super) fn new_machine(q: v1::CreateMachineRequest) -> Result<NewMachine> {
+    Ok(NewMachine {
+        name: parse::optional("name", &q.name)?,
+        architecture: parse::architecture("architecture", q.architecture)?,
+        macs: parse::macs("macs", &q.macs)?,
+        bmc: bmc(q.bmc.ok_or_else(|| Error::invalid("bmc", "is required"))?)?,
+        labels: labels(q.labels)?,
+    })
+}
+
+pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
+    let protocol = convert::protocol_from_wire(q.protocol)
+        .ok_or_else(|| unknown("bmc.protocol", BmcProtocol::ALL.iter().map(|p| p.as_str())))?;
+    let address = parse::ipv4("bmc.address", &q.address)?;
+    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+        return Err(Error::invalid("bmc.address", format!("{address} is not the address of one BMC")));
+    }
+    let port = u16::try_from(q.port).map_err(|_| Error::invalid("bmc.port", "must be 1 to 65535, or 0 for the protocol's own"))?;
+    let password = Secret::new(q.password);
+    printable("bmc.username", &q.username, MOST_USERNAME)?;
+    printable("bmc.password", password.expose(), MOST_PASSWORD)?;
+    let port = Some(port).filter(|p| *p != 0);
+    Ok(GivenBmc { protocol, address, port, username: q.username, password, use_as_is: q.use_as_is })
+}
+
+fn printable(field: &str, text: &str, most: usize) -> Result<()> {
+    let fits = (1..=most).contains(&text.len()) && text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if fits { Ok(()) } else { Err(Error::invalid(field, format!("must be 1 to {most} printable ASCII characters"))) }
+}
+
+fn labels(given: HashMap<String, String>) -> Result<BTreeMap<String, String>> {
+    if given.len() > MOST_LABELS {
+        return Err(Error::invalid("labels", format!("at most {MOST_LABELS} are kept")));
+    }
+    for (key, value) in &given {
+        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
+        if !(1..=MOST_KEY).contains(&key.len()) || !key.bytes().all(word) {
+            let why = format!("a key has 1 to {MOST_KEY} of a-z, A-Z, 0-9, '.', '_', '-' and '/'");
+            return Err(Error::invalid("labels", why));
+        }
+        if value.chars().count() > MOST_VALUE || value.chars().any(char::is_control) {
+            let why = format!("has at most {MOST_VALUE} characters, none of them control characters");
+            return Err(Error::invalid(format!("labels[{key}]"), why));
+        }
+    }
+    Ok(given.into_iter().collect())
+}
+
+pub(super) fn wanted(q: v1::DeployMachineRequest) -> Result<Wanted> {
+    if q.image.is_empty() {
+        return Err(Error::invalid("image", "is required"));
+    }
+    if q.disk_serial.len() > MOST_SERIAL {
+        return Err(Error::invalid("disk_serial", format!("has at most {MOST_SERIAL} characters")));
+    }
+    Ok(Wanted {
+        image: q.image,
+        user_data: Secret::new(q.user_data),
+        disk_serial: Some(q.disk_serial).filter(|s| !s.is_empty()),
+    })
+}
+
+pub(super) fn comment(text: &str) -> Result<String> {
+    if text.chars().count() > MOST_COMMENT || text.chars().any(char::is_control) {
+        return Err(Error::invalid("comment", format!("has at most {MOST_COMMENT} characters, none of them control characters")));
+    }
+    Ok(text.to_owned())
+}
+
+/// What is asked of the chassis power.
+pub(super) enum Power {
+    Query,
+    Change(PowerAction),
+}
+
+pub(super) fn power(number: i32) -> Result<Power> {
+    match v1::PowerAction::try_from(number) {
+        Ok(v1::PowerAction::Query) => Ok(Power::Query),
+        Ok(v1::PowerAction::On) => Ok(Power::Change(PowerAction::On)),
+        Ok(v1::PowerAction::Off) => Ok(Power::Change(PowerAction::Off)),
+        Ok(v1::PowerAction::Cycle) => Ok(Power::Change(PowerAction::Cycle)),
+        Ok(v1::PowerAction::Unspecified) | Err(_) => {
+            Err(unknown("action", PowerAction::ALL.iter().map(|a| a.as_str()).chain(["query"])))
+        }
+    }
+}
+
+pub(super) fn timeline_size(number: i32) -> Result<usize> {
+    match usize::try_from(number) {
+        Ok(0) => Ok(TIMELINE),
+        Ok(size) if size <= MOST_TIMELINE => Ok(size),
+        Ok(_) | Err(_) => Err(Error::invalid("timeline_size", format!("must be 0 to {MOST_TIMELINE}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> v1::BmcCredentials {
+        v1::BmcCredentials {
+            protocol: v1::BmcProtocol::Ipmi.into(),
+            address: "10.0.0.9".to_owned(),
+            port: 0,
+            username: "root".to_owned(),
+            password: "calvin".to_owned(),
+            use_as_is: false,
+        }
+    }
+
+    #[test]
+    fn wrong_credentials_name_their_field_and_never_show_the_password() {
+        assert_eq!(bmc(credentials()).unwrap().port, None);
+        type Spoil = fn(&mut v1::BmcCredentials);
+        let spoiled: [(&str, Spoil); 7] = [
+            ("bmc.protocol", |c| c.protocol = 0),
+            ("bmc.address", |c| c.address = "bmc.example".into()),
+            ("bmc.address", |c| c.address = "0.0.0.0".into()),
+            ("bmc.port", |c| c.port = 65_536),
+            ("bmc.username", |c| c.username = String::new()),
+            ("bmc.username", |c| c.username = "seventeen-letters".into()),
+            ("bmc.password", |c| c.password = "hunter2hunter2hunter2".into()),
+        ];
+        for (field, spoil) in spoiled {
+            let mut c = credentials();
+            spoil(&mut c);
+            let told = bmc(c).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("{field}: ")) && !told.contains("hunter2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        let one = |k: &str, v: &str| labels(HashMap::from([(k.to_owned(), v.to_owned())]));
+        assert!(one("site/row", "a 7").is_ok());
+        assert!(one("", "x").is_err());
+        assert!(one("a b", "x").is_err());
+        assert!(one("a", "x\n").is_err());
+        assert!(one("a", &"x".repeat(257)).is_err());
+        assert!(labels((0..65).map(|n| (format!("k{n}"), String::new())).collect()).is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! Machines on the wire.
+
+use farrier_common::hardware::{Architecture, Firmware};
+use farrier_proto::{convert, v1};
+
+use crate::{
+    api::words::{state_to_wire, time_to_wire},
+    app::machines::Explanation,
+    domain::machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Machine, Nic},
+    store::{MachineView, TimelineRow},
+};
+
+/// A machine.
+pub(super) fn machine(view: &MachineView) -> v1::Machine {
+    let m = &view.machine;
+    v1::Machine {
+        id: m.id.to_string(),
+        name: m.name.to_string(),
+        intent: Some(intent(view)),
+        status: Some(status(view)),
+        etag: m.etag(),
+        labels: m.details.labels.clone().into_iter().collect(),
+    }
+}
+
+/// A machine in a list: without its hardware.
+pub(super) fn brief(view: &MachineView) -> v1::Machine {
+    let mut machine = machine(view);
+    if let Some(status) = &mut machine.status {
+        status.hardware = None;
+    }
+    machine
+}
+
+pub(super) fn explanation(told: Explanation) -> v1::Explanation {
+    let m = &told.view.machine;
+    v1::Explanation {
+        allowed_verbs: told.allowed.iter().map(ToString::to_string).collect(),
+        next_step: told.next_step,
+        next_attempt: told.next_attempt.map(time_to_wire),
+        attempts: m.work.attempts,
+        last_error: m.work.last_error.clone().unwrap_or_default(),
+        machine: Some(machine(&told.view)),
+        timeline: told.timeline.into_iter().map(entry).collect(),
+    }
+}
+
+fn intent(view: &MachineView) -> v1::MachineIntent {
+    let details = &view.machine.details;
+    v1::MachineIntent {
+        owner: view.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
+        image: details.deployment.as_ref().map(|d| d.image.clone()).unwrap_or_default(),
+        bmc: details.bmc.as_ref().map(endpoint),
+    }
+}
+
+fn endpoint(bmc: &Bmc) -> v1::BmcEndpoint {
+    v1::BmcEndpoint {
+        protocol: convert::protocol_to_wire(bmc.protocol).into(),
+        address: bmc.address.to_string(),
+        port: bmc.port.into(),
+        username: bmc.username.clone(),
+        managed_account: bmc.managed,
+    }
+}
+
+fn status(view: &MachineView) -> v1::MachineStatus {
+    let m = &view.machine;
+    let (power, observed) = power(m);
+    v1::MachineStatus {
+        state: state_to_wire(m.state),
+        phase: m.work.phase.map(|p| p.to_string()).unwrap_or_default(),
+        reason: m.reason.clone(),
+        since: Some(time_to_wire(m.since)),
+        deadline: m.deadline.map(time_to_wire),
+        power: power.into(),
+        power_observed_at: observed,
+        architecture: architecture(m.architecture).into(),
+        firmware: m.firmware.map_or(v1::Firmware::Unspecified, firmware).into(),
+        rack: view.rack.as_ref().map(ToString::to_string).unwrap_or_default(),
+        interfaces: m.interfaces.iter().enumerate().map(interface).collect(),
+        hardware: m.details.hardware.as_ref().map(hardware),
+        created_at: Some(time_to_wire(m.created_at)),
+        updated_at: Some(time_to_wire(m.updated_at)),
+        last_erase: m.details.last_erase.iter().map(erasure).collect(),
+    }
+}
+
+fn power(m: &Machine) -> (v1::PowerState, Option<prost_types::Timestamp>) {
+    match m.power {
+        Some((power, at)) => (convert::power_to_wire(power), Some(time_to_wire(at))),
+        None => (v1::PowerState::Unspecified, None),
+    }
+}
+
+const fn architecture(word: Architecture) -> v1::Architecture {
+    convert::architecture_to_wire(word)
+}
+
+const fn firmware(word: Firmware) -> v1::Firmware {
+    convert::firmware_to_wire(word)
+}
+
+fn interface((place, i): (usize, &Interface)) -> v1::NetworkInterface {
+    v1::NetworkInterface {
+        mac: i.mac.to_string(),
+        address: i.address.map(|a| a.to_string()).unwrap_or_default(),
+        boot: place == 0,
+    }
+}
+
+fn hardware(h: &Hardware) -> v1::Hardware {
+    v1::Hardware {
+        vendor: h.vendor.clone(),
+        product: h.product.clone(),
+        serial: h.serial.clone(),
+        uuid: h.uuid.clone(),
+        firmware_version: h.firmware_version.clone(),
+        cpu_model: h.cpu_model.clone(),
+        cpu_cores: h.cpu_cores,
+        memory_bytes: h.memory_bytes,
+        disks: h.disks.iter().map(disk).collect(),
+        nics: h.nics.iter().map(nic).collect(),
+    }
+}
+
+fn disk(d: &Disk) -> v1::Disk {
+    v1::Disk {
+        name: d.name.clone(),
+        serial: d.serial.clone(),
+        model: d.model.clone(),
+        size_bytes: d.size_bytes,
+        rotational: d.rotational,
+        bus: d.bus.clone(),
+        discard: d.discard,
+    }
+}
+
+fn nic(n: &Nic) -> v1::Nic {
+    v1::Nic {
+        name: n.name.clone(),
+        mac: n.mac.clone(),
+        driver: n.driver.clone(),
+        carrier: n.carrier,
+        speed_mbps: n.speed_mbps,
+    }
+}
+
+fn erasure(e: &DiskErasure) -> v1::DiskErasure {
+    v1::DiskErasure {
+        disk_serial: e.disk_serial.clone(),
+        disk_name: e.disk_name.clone(),
+        size_bytes: e.size_bytes,
+        method: e.method.clone(),
+        sampled_bytes: e.sampled_bytes,
+        finished_at: Some(time_to_wire(e.finished_at)),
+    }
+}
+
+fn entry(row: TimelineRow) -> v1::TimelineEntry {
+    v1::TimelineEntry {
+        at: Some(time_to_wire(row.at)),
+        kind: row.kind,
+        text: row.text,
+        boot_id: row.boot.map(|b| b.to_string()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,59 @@
+//! Use cases: what people, programs and racks may ask of the region. Knows no wire.
+//!
+//! **Invariants:** whoever calls is known and his right is checked first; a mutation is one transaction of the store, and
+//! whatever follows it may be lost without harm. Errors are [`crate::domain::Error`].
+
+pub mod blobs;
+pub mod context;
+pub mod events;
+pub mod gateway;
+pub mod images;
+pub mod machines;
+pub mod racks;
+pub mod setup;
+pub mod subnets;
+pub mod tokens;
+pub mod users;
+
+use std::sync::Arc;
+
+use farrier_common::{clock::Clock, name::Name};
+use tokio_util::sync::CancellationToken;
+
+use crate::{domain::advance::Deadlines, pki::Ca, racks::Racks, store::Store, vault::Vault};
+
+pub use blobs::Blobs;
+
+/// What the configuration lets people do.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Of working states, where they differ from the table.
+    pub deadlines: Deadlines,
+    /// Nobody may give a machine back with its disks as they are.
+    pub require_erase: bool,
+    /// `host:port` at which racks reach the region.
+    pub advertise: String,
+    /// The image that the agent runs in.
+    pub ephemeral_image: Name,
+}
+
+/// All use cases. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The machine database.
+    pub store: Store,
+    /// Seals secrets and derives tokens.
+    pub vault: Vault,
+    /// Vouches for racks.
+    pub ca: Arc<Ca>,
+    /// The hands, for power by hand.
+    pub racks: Racks,
+    /// The files of images.
+    pub blobs: Blobs,
+    /// What is allowed.
+    pub policy: Arc<Policy>,
+    /// Time.
+    pub clock: Clock,
+    /// The region stops: long calls end.
+    pub stop: CancellationToken,
+}

@@ -1,0 +1,188 @@
+//! What an agent says of its task.
+
+use farrier_common::{id::TaskId, net::MacAddr, secret::Secret};
+
+use super::session::Session;
+use crate::{
+    app::{App, context::clip},
+    domain::{
+        Error, Result,
+        machine::{DiskErasure, Hardware, Interface},
+        observation::{TaskKind, TaskResult, TaskStatus},
+        rack::Rack,
+    },
+    store::TaskRow,
+};
+
+const MOST_TEXT: usize = 1000;
+
+/// Progress or result of a task.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// It goes on.
+    Progress {
+        /// So much is done.
+        done: u64,
+        /// Of so much; 0 if unknown.
+        total: u64,
+        /// Of what.
+        unit: String,
+        /// Further words.
+        text: String,
+    },
+    /// It cannot be done.
+    Failed(String),
+    /// The hardware.
+    Inventory {
+        /// What was found.
+        hardware: Box<Hardware>,
+        /// Of physical interfaces, boot interface first.
+        macs: Vec<MacAddr>,
+    },
+    /// The image is on a disk.
+    WriteImage {
+        /// Kernel name.
+        disk_name: String,
+        /// Which.
+        disk_serial: String,
+        /// So much was written.
+        written: u64,
+        /// Of what was read back.
+        sha256: String,
+    },
+    /// The disks are blank.
+    Erase(Vec<DiskErasure>),
+    /// It is about to be off.
+    PowerOff,
+}
+
+impl App {
+    /// Notes what an agent says of its task; answers whether it is to stop.
+    ///
+    /// # Errors
+    /// The session is unknown, or the task is not one of its boot.
+    pub async fn report_task(&self, rack: &Rack, boot: &str, session: &Secret<String>, task: &str, report: Report) -> Result<bool> {
+        let session = self.session(rack, boot, session).await?;
+        if !session.current() {
+            return Ok(true);
+        }
+        let id: TaskId = task.parse().map_err(|e| Error::invalid("request.task_id", e))?;
+        let found = self.store.task_get(id).await?.filter(|t| t.boot == session.boot.id);
+        let task = found.ok_or_else(|| Error::not_found("task", id))?;
+        match (self.outcome(&session, &task, report).await?, &task.status) {
+            // A result is final.
+            (_, TaskStatus::Done(_) | TaskStatus::Failed(_)) => {}
+            (TaskStatus::Pending, TaskStatus::Pending | TaskStatus::Running(_)) => {}
+            (TaskStatus::Running(text), TaskStatus::Pending | TaskStatus::Running(_)) => {
+                self.store.task_progress(id, &text).await?;
+            }
+            (done @ (TaskStatus::Done(_) | TaskStatus::Failed(_)), TaskStatus::Pending | TaskStatus::Running(_)) => {
+                self.store.task_finish(id, done).await?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the report makes of the task.
+    async fn outcome(&self, session: &Session, task: &TaskRow, report: Report) -> Result<TaskStatus> {
+        Ok(match (task.kind, report) {
+            (_, Report::Progress { done, total, unit, text }) => TaskStatus::Running(progress(done, total, &unit, &text)),
+            (_, Report::Failed(reason)) => TaskStatus::Failed(clip(&reason, MOST_TEXT)),
+            (TaskKind::Inventory, Report::Inventory { hardware, macs }) => {
+                let interfaces = self.own(session, macs).await?;
+                TaskStatus::Done(TaskResult::Inventory { hardware, interfaces })
+            }
+            (TaskKind::WriteImage, Report::WriteImage { disk_name, disk_serial, written, sha256 }) => {
+                self.written(session, &format!("{} ({})", clip(&disk_name, 64), clip(&disk_serial, 128)), written, &sha256).await?
+            }
+            (TaskKind::Erase, Report::Erase(disks)) => {
+                self.absent(session, task, &disks).await;
+                erased(session, disks)
+            }
+            (TaskKind::PowerOff, Report::PowerOff) => TaskStatus::Done(TaskResult::PowerOff),
+            (
+                kind,
+                Report::Inventory { .. } | Report::WriteImage { .. } | Report::Erase(_) | Report::PowerOff,
+            ) => return Err(Error::invalid("request.report", format!("is not the result of a task of kind {kind}"))),
+        })
+    }
+
+    /// The interfaces, without those whose addresses belong to other machines: an agent's word takes nothing from them.
+    async fn own(&self, session: &Session, macs: Vec<MacAddr>) -> Result<Vec<Interface>> {
+        let mut interfaces: Vec<Interface> = Vec::with_capacity(macs.len());
+        for mac in macs {
+            let holder = self.store.machine_by_mac(mac).await?;
+            if holder.is_some_and(|id| id != session.view.machine.id) {
+                tracing::warn!(machine.id = %session.view.machine.id, %mac, "an agent reports the MAC address of another machine");
+            } else if !interfaces.iter().any(|i| i.mac == mac) {
+                interfaces.push(Interface { mac, address: None });
+            }
+        }
+        Ok(interfaces)
+    }
+
+    async fn written(&self, session: &Session, disk: &str, written: u64, sha256: &str) -> Result<TaskStatus> {
+        let Some(blob) = self.disk_image(&session.view.machine).await? else {
+            return Ok(TaskStatus::Failed("the image of the deployment is no longer there".to_owned()));
+        };
+        if written != blob.content_size || sha256 != blob.content_sha256 {
+            let why = format!(
+                "what was read back from {disk} is not the image: {written} bytes with digest {}, expected {} with {}",
+                clip(sha256, 64),
+                blob.content_size,
+                blob.content_sha256
+            );
+            return Ok(TaskStatus::Failed(why));
+        }
+        let image = session.view.machine.details.deployment.as_ref().map_or("the image", |d| &d.image);
+        Ok(TaskStatus::Done(TaskResult::WriteImage { text: format!("{image} is on {disk}, read back and verified") }))
+    }
+
+    /// Tells in the timeline of disks of the inventory that were not there to be wiped.
+    async fn absent(&self, session: &Session, task: &TaskRow, disks: &[DiskErasure]) {
+        let known = session.view.machine.details.hardware.iter().flat_map(|h| &h.disks);
+        for disk in known.filter(|k| !disks.iter().any(|d| d.disk_serial == k.serial)) {
+            let text = format!("did not find {} ({}) of the last inventory: it was not wiped", disk.name, disk.serial);
+            self.task_note(session, task, &text).await;
+        }
+    }
+}
+
+/// A wipe counts only if every disk was read back, and there was at least one where the inventory has some.
+fn erased(session: &Session, disks: Vec<DiskErasure>) -> TaskStatus {
+    let unproven = disks.iter().find(|d| d.size_bytes > 0 && d.sampled_bytes == 0);
+    if let Some(disk) = unproven {
+        return TaskStatus::Failed(format!("nothing of {} ({}) was read back", disk.disk_name, disk.disk_serial));
+    }
+    let known = session.view.machine.details.hardware.as_ref().map_or(0, |h| h.disks.len());
+    if disks.is_empty() && known > 0 {
+        return TaskStatus::Failed(format!("no disk was found; the inventory has {known}"));
+    }
+    TaskStatus::Done(TaskResult::Erase(disks))
+}
+
+/// `42 % (44 of 104 MiB)`, and what else is said.
+fn progress(done: u64, total: u64, unit: &str, text: &str) -> String {
+    const MIB: u64 = 1 << 20;
+    let (done, total, unit) = match unit {
+        "bytes" => (done / MIB, total.div_ceil(MIB), "MiB".to_owned()),
+        other => (done, total, clip(other, 20)),
+    };
+    let share = (u128::from(done) * 100).checked_div(u128::from(total)).map(|p| p.min(100));
+    let numbers = share.map_or_else(|| format!("{done} {unit}"), |p| format!("{p} % ({done} of {total} {unit})"));
+    if text.is_empty() { numbers } else { format!("{numbers}, {}", clip(text, 200)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_reads_well() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(progress(44 * MIB, 104 * MIB, "bytes", ""), "42 % (44 of 104 MiB)");
+        assert_eq!(progress(1, 2, "disks", "wiping vda"), "50 % (1 of 2 disks), wiping vda");
+        assert_eq!(progress(5 * MIB, 0, "bytes", ""), "5 MiB");
+        assert_eq!(progress(u64::MAX, 1, "x\n", ""), format!("100 % ({} of 1 x)", u64::MAX));
+    }
+}

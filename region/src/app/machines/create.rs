@@ -1,0 +1,209 @@
+//! How machines come to be: by hand, or met on the network. (What both share; the meeting is in `gateway::enlist`.)
+
+use std::{collections::{BTreeMap, BTreeSet}, net::Ipv4Addr};
+
+use farrier_common::{
+    hardware::Architecture,
+    id::{MachineId, RackId},
+    name::Name,
+    net::MacAddr,
+};
+
+use super::{
+    super::{
+        App,
+        context::{Ask, needs},
+    },
+    verbs::GivenBmc,
+};
+use crate::{
+    domain::{
+        Error, Result,
+        advance,
+        lifecycle::{self, Birth, Event},
+        machine::{Details, Interface, Machine, Work},
+        network::Subnet,
+        user::Role,
+    },
+    store::{self, Extra, MachineView, Once},
+};
+
+const TRIES: usize = 5;
+const MOST_SUBNETS: usize = 1000;
+
+/// A machine to add by hand.
+#[derive(Clone, Debug)]
+pub struct NewMachine {
+    /// `None`: one is made up.
+    pub name: Option<Name>,
+    /// Of its CPU.
+    pub architecture: Architecture,
+    /// Boot interface first; at least one.
+    pub macs: Vec<MacAddr>,
+    /// How its BMC is reached.
+    pub bmc: GivenBmc,
+    /// Free-form.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl App {
+    /// Adds a machine; it goes straight to commissioning.
+    ///
+    /// # Errors
+    /// Not an admin; name or MAC are taken; no rack reaches the BMC.
+    pub async fn machine_create(&self, ask: &Ask<MachineView>, new: &NewMachine) -> Result<Once<MachineView>> {
+        needs(&ask.user, Role::Admin, "add machines")?;
+        let birth = birth(Event::Add)?;
+        let rack = self.rack_that_reaches(new.bmc.address).await?;
+        let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
+        for _ in 0..TRIES {
+            self.unknown(&new.macs).await?;
+            let name = self.free_name(new.name.as_ref(), boot).await?;
+            let address = self.reserve(rack, Some(new.bmc.address)).await?;
+            let mut machine = self.newborn(birth, name, new.architecture, rack);
+            machine.interfaces = interfaces(&new.macs, address);
+            machine.details.labels.clone_from(&new.labels);
+            machine.details.bmc = Some(new.bmc.endpoint());
+            machine.reason = "added by hand".to_owned();
+            let extra = self.given_password(&machine, Some(&new.bmc));
+            let made = born(machine, birth, &ask.actor(), extra);
+            match self.store.machine_insert(Some(&ask.request), made, ask.renderer()).await {
+                // Somebody took the name, address or MAC meanwhile; looking again tells which.
+                Err(Error::Exists { .. }) => {}
+                other => return other,
+            }
+        }
+        Err(Error::Unavailable("other machines are added at the same time; try again".to_owned()))
+    }
+
+    /// A machine as it is first written. Its state is the birth's.
+    pub(in crate::app) fn newborn(&self, birth: &'static Birth, name: Name, architecture: Architecture, rack: RackId) -> Machine {
+        let now = self.clock.now();
+        Machine {
+            id: MachineId::generate(),
+            name,
+            state: birth.to,
+            since: now,
+            deadline: advance::deadline(birth.to, &self.policy.deadlines, now),
+            version: 1,
+            due_at: Some(now),
+            work: Work::default(),
+            reason: String::new(),
+            owner: None,
+            rack: Some(rack),
+            architecture,
+            firmware: None,
+            power: None,
+            interfaces: Vec::new(),
+            details: Details::default(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// An address for the boot interface of a machine of this rack, preferably in the subnet that holds `near`; `None` if
+    /// the rack serves no subnet, or it is full: the machine then gets a dynamic lease.
+    pub(in crate::app) async fn reserve(&self, rack: RackId, near: Option<Ipv4Addr>) -> Result<Option<Ipv4Addr>> {
+        let subnets = self.store.subnets_of_rack(rack).await?;
+        let mut taken = self.store.addresses_taken().await?;
+        taken.extend(near);
+        taken.extend(self.rack_address(rack).await?);
+        Ok(pick(subnets, near, &taken))
+    }
+
+    /// The rack in whose subnets the address is; or the only one there is.
+    pub(in crate::app) async fn rack_that_reaches(&self, bmc: Ipv4Addr) -> Result<RackId> {
+        let subnets = self.store.subnet_list(None, MOST_SUBNETS).await?;
+        if let Some(subnet) = subnets.iter().find(|s| s.cidr.contains(&bmc)) {
+            return Ok(subnet.rack);
+        }
+        let racks = self.store.rack_list(None, 2).await?;
+        match racks.as_slice() {
+            [only] => Ok(only.id),
+            [] => Err(Error::Precondition("no rack has enrolled yet, so nothing could reach the BMC".to_owned())),
+            [_, _, ..] => {
+                let why = format!("{bmc} is in no subnet, and there is more than one rack: create the subnet that holds it");
+                Err(Error::invalid("bmc.address", why))
+            }
+        }
+    }
+
+    async fn unknown(&self, macs: &[MacAddr]) -> Result<()> {
+        for mac in macs {
+            if let Some(id) = self.store.machine_by_mac(*mac).await? {
+                let known = self.store.machine_get(id).await?;
+                let whose = known.map_or_else(|| id.to_string(), |v| v.machine.name.to_string());
+                return Err(Error::Exists { kind: "a machine with the MAC address", name: format!("{mac} ({whose})") });
+            }
+        }
+        Ok(())
+    }
+
+    async fn free_name(&self, wanted: Option<&Name>, boot: MacAddr) -> Result<Name> {
+        let Some(name) = wanted else { return self.unused_name(boot).await };
+        match self.store.machine_find(name.as_str()).await? {
+            Some(_) => Err(Error::Exists { kind: "machine", name: name.to_string() }),
+            None => Ok(name.clone()),
+        }
+    }
+
+    /// A rack's own address, if it is told as one.
+    async fn rack_address(&self, rack: RackId) -> Result<Option<Ipv4Addr>> {
+        let found = self.store.rack_get(rack).await?;
+        Ok(found.and_then(|r| r.address.rsplit_once(':').and_then(|(host, _)| host.parse().ok())))
+    }
+}
+
+/// The birth that an event stands for.
+pub(in crate::app) fn birth(event: Event) -> Result<&'static Birth> {
+    lifecycle::birth(event).ok_or_else(|| Error::Internal(format!("the life-cycle has no birth by {event}")))
+}
+
+/// What the store takes to write a machine's birth.
+pub(in crate::app) fn born(machine: Machine, birth: &'static Birth, actor: &str, extra: Extra) -> store::NewMachine {
+    let event = advance::transition(machine.id, None, birth.on, birth.to, actor, &machine.reason);
+    store::NewMachine { birth, machine, event, extra }
+}
+
+/// The boot interface comes first and has the reserved address.
+pub(in crate::app) fn interfaces(macs: &[MacAddr], address: Option<Ipv4Addr>) -> Vec<Interface> {
+    let each = macs.iter().enumerate();
+    each.map(|(place, mac)| Interface { mac: *mac, address: address.filter(|_| place == 0) }).collect()
+}
+
+fn pick(mut subnets: Vec<Subnet>, near: Option<Ipv4Addr>, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    subnets.sort_by_key(|s| (!near.is_some_and(|a| s.cidr.contains(&a)), s.id));
+    subnets.iter().find_map(|s| s.free_address(taken))
+}
+
+#[cfg(test)]
+mod tests {
+    use farrier_common::{id::SubnetId, net::Ipv4Range};
+
+    use super::*;
+
+    fn subnet(net: u8) -> Subnet {
+        let at = |host| Ipv4Addr::new(10, net, 0, host);
+        Subnet {
+            id: SubnetId::generate(),
+            name: "s".parse().unwrap(),
+            cidr: format!("10.{net}.0.0/29").parse().unwrap(),
+            rack: RackId::generate(),
+            gateway: Some(at(1)),
+            dns: vec![],
+            dynamic: Ipv4Range::new(at(4), at(6)).unwrap(),
+            lease_seconds: 600,
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_near_the_bmc_if_there_is_room() {
+        let subnets = vec![subnet(1), subnet(2)];
+        let near = Some([10, 2, 0, 6].into());
+        assert_eq!(pick(subnets.clone(), near, &BTreeSet::new()), Some([10, 2, 0, 2].into()));
+        assert_eq!(pick(subnets.clone(), None, &BTreeSet::new()), Some([10, 1, 0, 2].into()));
+        let full = BTreeSet::from([[10, 2, 0, 2].into(), [10, 2, 0, 3].into()]);
+        assert_eq!(pick(subnets, near, &full), Some([10, 1, 0, 2].into()));
+        assert_eq!(pick(vec![], near, &full), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! Power by hand.
+
+use farrier_common::{hardware::PowerState, words};
+
+use super::super::{App, context::Ask};
+use crate::{
+    domain::{
+        Error, Result,
+        advance::Change,
+        event::{EventKind, NewEvent},
+        lifecycle::Class,
+        machine::Machine,
+        observation::{Trouble, TroubleKind},
+        user::{Role, User},
+    },
+    store::{Extra, MachineView, Once},
+};
+
+words! {
+    /// What may be asked of the chassis.
+    PowerAction {
+        /// Power on.
+        On = "on",
+        /// Power off, hard.
+        Off = "off",
+        /// Off and on again.
+        Cycle = "cycle",
+    }
+}
+
+impl App {
+    /// Asks a machine's BMC for the power state now.
+    ///
+    /// # Errors
+    /// Not the caller's machine; no BMC is known; rack or BMC do not answer.
+    pub async fn power_query(&self, user: &User, which: &str) -> Result<MachineView> {
+        let view = self.machine_get(user, which).await?;
+        may(user, &view.machine, "query")?;
+        reachable(&view.machine)?;
+        let power = self.racks.get_power(&view.machine).await.map_err(error)?;
+        self.store.machine_set_power(view.machine.id, power, self.clock.now()).await?;
+        self.machine_get(user, which).await
+    }
+
+    /// Changes a machine's power.
+    ///
+    /// The BMC first, then the record: if the answer is lost between them, a repeated request does it once more.
+    ///
+    /// # Errors
+    /// Not the caller's machine; the engine drives the machine; no BMC is known; rack or BMC do not answer.
+    pub async fn power(&self, ask: &Ask<MachineView>, which: &str, action: PowerAction) -> Result<Once<MachineView>> {
+        let view = self.machine_get(&ask.user, which).await?;
+        let m = &view.machine;
+        ask.still(m.name.as_str(), m.etag())?;
+        may(&ask.user, m, action.as_str())?;
+        if m.state.class() == Class::Working {
+            let why = format!("machine {} is {}: the engine drives its power; wait, or abort the work", m.name, m.state);
+            return Err(Error::Precondition(why));
+        }
+        reachable(m)?;
+        let power = match action {
+            PowerAction::On => self.racks.set_power(m, PowerState::On).await,
+            PowerAction::Off => self.racks.set_power(m, PowerState::Off).await,
+            PowerAction::Cycle => self.racks.cycle_power(m).await.map(|()| PowerState::On),
+        };
+        let power = power.map_err(error)?;
+        self.store.machine_set_power(m.id, power, self.clock.now()).await?;
+        // What the caller saw was checked above; the power itself changes no version that he could compare with.
+        let recorded = Ask { etag: None, ..ask.clone() };
+        self.change(&recorded, which, |asked, m| {
+            let mut change = Change::of(m.clone());
+            change.events.push(event(m, &format!("user:{}", asked.user.name), action));
+            Ok((change, Extra::default()))
+        })
+        .await
+    }
+}
+
+/// The owner may, and admins; what nobody owns is for admins.
+fn may(user: &User, m: &Machine, what: &str) -> Result<()> {
+    if user.role == Role::Admin || (user.role == Role::User && m.owner == Some(user.id)) {
+        return Ok(());
+    }
+    Err(Error::Denied(format!("power {what} of machine {} is for its owner and for admins", m.name)))
+}
+
+fn reachable(m: &Machine) -> Result<()> {
+    if m.details.bmc.is_none() {
+        return Err(Error::Precondition(format!("the BMC of machine {} is not known; commission the machine first", m.name)));
+    }
+    if m.rack.is_none() {
+        return Err(Error::Precondition(format!("no rack serves machine {} yet", m.name)));
+    }
+    Ok(())
+}
+
+fn error(trouble: Trouble) -> Error {
+    match trouble.kind {
+        TroubleKind::Transient => Error::Unavailable(trouble.text),
+        TroubleKind::Permanent => Error::Precondition(trouble.text),
+    }
+}
+
+fn event(m: &Machine, actor: &str, action: PowerAction) -> NewEvent {
+    NewEvent {
+        kind: EventKind::Power,
+        machine: Some(m.id),
+        event: None,
+        from: Some(m.state),
+        to: Some(m.state),
+        phase: None,
+        actor: actor.to_owned(),
+        reason: format!("asked for power {action}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farrier_common::id::UserId;
+
+    use super::*;
+    use crate::domain::{
+        lifecycle::State,
+        testing::{at, machine},
+    };
+
+    #[test]
+    fn power_is_for_owner_and_admin() {
+        let user = |role| User { id: UserId::generate(), name: "u".parse().unwrap(), role, created_at: at(0) };
+        let (admin, owner, other, viewer) = (user(Role::Admin), user(Role::User), user(Role::User), user(Role::Viewer));
+        let mut m = machine(State::Deployed, None);
+        assert!(may(&admin, &m, "on").is_ok());
+        assert!(may(&owner, &m, "on").is_err());
+        m.owner = Some(owner.id);
+        assert!(may(&owner, &m, "on").is_ok());
+        assert!(may(&other, &m, "on").is_err());
+        m.owner = Some(viewer.id);
+        assert!(may(&viewer, &m, "query").is_err());
+    }
+}

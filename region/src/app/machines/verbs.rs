@@ -1,0 +1,175 @@
+//! The verbs that change one machine: check, compare-and-set, one transaction.
+
+use std::net::Ipv4Addr;
+
+use farrier_common::{hardware::BmcProtocol, id::RackId, secret::Secret};
+
+use super::super::{
+    App,
+    context::{Ask, needs},
+};
+use crate::{
+    domain::{
+        Error, Result,
+        advance::Change,
+        lifecycle::State,
+        machine::{Bmc, Machine},
+        user::Role,
+        verbs::{self as rules, Asked},
+    },
+    store::{Extra, MachineFilter, MachineView, Once},
+};
+
+/// How often a verb is tried when the engine changes the machine at the same time.
+const TRIES: usize = 8;
+/// How many ready machines are looked at when any will do.
+const CANDIDATES: usize = 50;
+
+/// A BMC and an account on it that exists.
+#[derive(Clone, Debug)]
+pub struct GivenBmc {
+    /// How it is spoken to.
+    pub protocol: BmcProtocol,
+    /// Where.
+    pub address: Ipv4Addr,
+    /// `None`: the protocol's own.
+    pub port: Option<u16>,
+    /// The account.
+    pub username: String,
+    /// Its password.
+    pub password: Secret<String>,
+    /// Make no account of our own.
+    pub use_as_is: bool,
+}
+
+impl GivenBmc {
+    /// Without the password.
+    pub(super) fn endpoint(&self) -> Bmc {
+        let own = match self.protocol {
+            BmcProtocol::Ipmi => 623,
+        };
+        Bmc {
+            protocol: self.protocol,
+            address: self.address,
+            port: self.port.unwrap_or(own),
+            username: self.username.clone(),
+            managed: false,
+            use_as_is: self.use_as_is,
+        }
+    }
+}
+
+impl App {
+    /// Learns a machine (again).
+    ///
+    /// # Errors
+    /// Refused, denied, or its BMC is not known.
+    pub async fn commission(&self, ask: &Ask<MachineView>, which: &str, bmc: Option<GivenBmc>) -> Result<Once<MachineView>> {
+        let found = self.machine_get(&ask.user, which).await?;
+        let rack = self.rack_if_missing(&found.machine, bmc.as_ref()).await?;
+        self.change(ask, which, |asked, m| {
+            let mut change = rules::commission(asked, m, bmc.as_ref().map(GivenBmc::endpoint))?;
+            change.machine.rack = change.machine.rack.or(rack);
+            Ok((change, self.given_password(m, bmc.as_ref())))
+        })
+        .await
+    }
+
+    /// Holds a machine for the caller: the named one, or with an empty name any that is ready.
+    ///
+    /// # Errors
+    /// Refused, denied, or none is ready.
+    pub async fn allocate(&self, ask: &Ask<MachineView>, which: &str) -> Result<Once<MachineView>> {
+        if !which.is_empty() {
+            return self.change(ask, which, |asked, m| Ok((rules::allocate(asked, m)?, Extra::default()))).await;
+        }
+        needs(&ask.user, Role::User, "allocate machines")?;
+        if ask.etag.is_some() {
+            return Err(Error::invalid("options.etag", "makes sense only for a named machine; name one or leave it out"));
+        }
+        for _ in 0..TRIES {
+            if let Some(done) = self.allocate_one_of_many(ask).await? {
+                return Ok(done);
+            }
+        }
+        Err(Error::Unavailable("others allocate machines at the same time; try again".to_owned()))
+    }
+
+    /// `None`: somebody else was quicker.
+    async fn allocate_one_of_many(&self, ask: &Ask<MachineView>) -> Result<Option<Once<MachineView>>> {
+        let filter = MachineFilter { states: vec![State::Ready], hide: Vec::new() };
+        let (mut ready, _) = self.store.machine_list(filter, None, CANDIDATES).await?;
+        ready.sort_by(|a, b| a.machine.name.cmp(&b.machine.name));
+        let Some(view) = ready.first() else {
+            return Err(Error::Exhausted("no machine is ready; see which are commissioning or releasing".to_owned()));
+        };
+        let change = rules::allocate(&self.asked(ask), &view.machine)?;
+        match self.apply(ask, view, change, Extra::default()).await {
+            Err(Error::Conflict { .. }) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Gives a machine back.
+    ///
+    /// # Errors
+    /// Refused, denied, or erasing is required.
+    pub async fn release(&self, ask: &Ask<MachineView>, which: &str, skip_erase: bool, comment: &str) -> Result<Once<MachineView>> {
+        let may_skip = !self.policy.require_erase;
+        self.change(ask, which, |asked, m| Ok((rules::release(asked, m, skip_erase, may_skip, comment)?, Extra::default())))
+            .await
+    }
+
+    /// Stops the work in progress.
+    ///
+    /// # Errors
+    /// Refused or denied.
+    pub async fn abort(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
+        self.change(ask, which, |asked, m| Ok((rules::abort(asked, m, comment)?, Extra::default()))).await
+    }
+
+    /// Applies what `plan` makes of the machine, as it is when it is written. The engine may commit in between: then the
+    /// plan is made anew, unless the caller insists on a version.
+    pub(super) async fn change(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        plan: impl Fn(&Asked<'_>, &Machine) -> Result<(Change, Extra)>,
+    ) -> Result<Once<MachineView>> {
+        for _ in 0..TRIES {
+            let view = self.machine_get(&ask.user, which).await?;
+            ask.still(view.machine.name.as_str(), view.machine.etag())?;
+            let (change, extra) = plan(&self.asked(ask), &view.machine)?;
+            match self.apply(ask, &view, change, extra).await {
+                Err(Error::Conflict { .. }) if ask.etag.is_none() => {}
+                other => return other,
+            }
+        }
+        Err(Error::Unavailable(format!("machine {which} changes all the time; try again")))
+    }
+
+    async fn apply(&self, ask: &Ask<MachineView>, view: &MachineView, change: Change, extra: Extra) -> Result<Once<MachineView>> {
+        self.store.machine_apply(Some(&ask.request), change, view.machine.version, extra, ask.renderer()).await
+    }
+
+    fn asked<'a>(&'a self, ask: &'a Ask<MachineView>) -> Asked<'a> {
+        Asked { user: &ask.user, deadlines: &self.policy.deadlines, now: self.clock.now() }
+    }
+
+    /// The password that was given for a machine's BMC, sealed.
+    pub(super) fn given_password(&self, m: &Machine, bmc: Option<&GivenBmc>) -> Extra {
+        let secrets = bmc.map(|b| {
+            let purpose = format!("bmc-given/{}", m.id);
+            let sealed = self.vault.seal(&purpose, b.password.expose().as_bytes());
+            (purpose, sealed)
+        });
+        Extra::from(secrets.into_iter().collect::<Vec<_>>())
+    }
+
+    async fn rack_if_missing(&self, m: &Machine, bmc: Option<&GivenBmc>) -> Result<Option<RackId>> {
+        match (m.rack, bmc) {
+            (None, Some(bmc)) => self.rack_that_reaches(bmc.address).await.map(Some),
+            (Some(_), _) | (None, None) => Ok(None),
+        }
+    }
+}

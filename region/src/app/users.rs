@@ -1,0 +1,56 @@
+//! People and programs.
+
+use farrier_common::{id::UserId, name::Name, secret::Secret};
+
+use super::{
+    App,
+    context::{Ask, Listed, Page, needs, noted},
+};
+use crate::{
+    domain::{
+        Error, Result,
+        event::EventKind,
+        user::{Role, User},
+    },
+    store::Once,
+};
+
+impl App {
+    /// Whose bearer token it is.
+    ///
+    /// # Errors
+    /// Nobody's, or it is revoked or has expired.
+    pub async fn authenticate(&self, token: &Secret<String>) -> Result<User> {
+        let found = self.store.user_by_token_digest(&token.digest(), self.clock.now()).await?;
+        found.ok_or_else(|| Error::Unauthenticated("the bearer token is unknown, revoked or has expired".to_owned()))
+    }
+
+    /// A page of the users.
+    ///
+    /// # Errors
+    /// The page token is foreign.
+    pub async fn user_list(&self, page: &Page) -> Result<Listed<User>> {
+        let items = self.store.user_list(page.after()?, page.size + 1).await?;
+        Ok(page.cut(items, |u| u.id.to_string()))
+    }
+
+    /// Makes a user; he has no token yet.
+    ///
+    /// # Errors
+    /// Not an admin; the name is taken.
+    pub async fn user_create(&self, ask: &Ask<User>, name: Name, role: Role) -> Result<Once<User>> {
+        needs(&ask.user, Role::Admin, "make users")?;
+        let user = User { id: UserId::generate(), name, role, created_at: self.clock.now() };
+        let event = noted(EventKind::User, ask.actor(), format!("user {} was made, with the role {role}", user.name));
+        self.store.user_insert(Some(&ask.request), user, event, ask.renderer()).await
+    }
+
+    /// The user of that name; an empty name means the caller. Others are for admins.
+    pub(super) async fn whose(&self, caller: &User, name: &str) -> Result<User> {
+        if name.is_empty() || name == caller.name.as_str() {
+            return Ok(caller.clone());
+        }
+        needs(caller, Role::Admin, "see or make other users' tokens")?;
+        self.store.user_find(name).await?.ok_or_else(|| Error::not_found("user", name))
+    }
+}

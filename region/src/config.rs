@@ -1,0 +1,244 @@
+//! The region's configuration: `region.toml` becomes a [`Config`] that cannot be wrong.
+
+use std::{collections::BTreeMap, net::{Ipv6Addr, SocketAddr}, path::{Path, PathBuf}, time::Duration};
+
+use chrono::TimeDelta;
+use farrier_common::{config::{self, ConfigError}, name::Name};
+
+use crate::{
+    domain::{advance::Deadlines, decide::Rules, lifecycle::State},
+    store::Database,
+};
+
+/// The file, as written.
+mod wire {
+    use std::path::PathBuf;
+
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct File {
+        pub(super) data_dir: PathBuf,
+        pub(super) database: Option<String>,
+        #[serde(default = "listen")]
+        pub(super) listen: String,
+        pub(super) advertise: String,
+        #[serde(default = "power_poll_seconds")]
+        pub(super) power_poll_seconds: u64,
+        #[serde(default = "require_erase")]
+        pub(super) require_erase: bool,
+        #[serde(default = "ephemeral_image")]
+        pub(super) ephemeral_image: String,
+        #[serde(default = "bmc_account")]
+        pub(super) bmc_account: String,
+        #[serde(default)]
+        pub(super) deadlines: Deadlines,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct Deadlines {
+        pub(super) commissioning_minutes: Option<u32>,
+        pub(super) deploying_minutes: Option<u32>,
+        pub(super) releasing_minutes: Option<u32>,
+        pub(super) boot_minutes: Option<u32>,
+    }
+
+    fn listen() -> String {
+        "0.0.0.0:5240".to_owned()
+    }
+
+    const fn power_poll_seconds() -> u64 {
+        30
+    }
+
+    const fn require_erase() -> bool {
+        true
+    }
+
+    fn ephemeral_image() -> String {
+        "ephemeral".to_owned()
+    }
+
+    fn bmc_account() -> String {
+        "farrier".to_owned()
+    }
+}
+
+/// How this region runs.
+#[derive(Clone)]
+pub struct Config {
+    /// Where everything durable is, but for an outside database.
+    pub data_dir: PathBuf,
+    /// The machine database.
+    pub database: Database,
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// `host:port` at which racks and people reach the API.
+    pub advertise: String,
+    /// The oldest that a machine's power state may be.
+    pub power_poll: Duration,
+    /// Nobody may give a machine back with its disks as they are.
+    pub require_erase: bool,
+    /// The image that the agent runs in.
+    pub ephemeral_image: Name,
+    /// The account that Farrier makes on BMCs.
+    pub bmc_account: Name,
+    /// Of working states, where they differ from the table.
+    pub deadlines: Deadlines,
+    /// Bounds of the engine.
+    pub rules: Rules,
+}
+
+impl Config {
+    /// Reads and checks `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed; or what is wrong with its values, all of it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        check(config::load(path)?)
+    }
+
+    /// The host part of `advertise`.
+    #[must_use]
+    pub fn advertised_host(&self) -> String {
+        host_port(&self.advertise).map_or_else(String::new, |(host, _)| host.to_owned())
+    }
+}
+
+fn check(file: wire::File) -> Result<Config, ConfigError> {
+    let mut wrong = Vec::new();
+    let mut bad = |field: &str, why: String| wrong.push(format!("{field}: {why}"));
+    let database = match file.database {
+        None => Database::Sqlite(file.data_dir.join("farrier.db")),
+        Some(url) => {
+            if !["postgres://", "postgresql://"].iter().any(|s| url.starts_with(s)) {
+                bad("database", "must be postgres://…; leave it out for SQLite in data_dir".to_owned());
+            }
+            Database::Postgres(url)
+        }
+    };
+    if !file.data_dir.is_absolute() {
+        bad("data_dir", format!("{:?} must be an absolute path", file.data_dir));
+    }
+    let listen = file.listen.parse().unwrap_or_else(|_| {
+        bad("listen", format!("{:?} is not ADDRESS:PORT", file.listen));
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+    });
+    if host_port(&file.advertise).is_none() {
+        bad("advertise", format!("{:?} is not HOST:PORT", file.advertise));
+    }
+    if !(1..=86_400).contains(&file.power_poll_seconds) {
+        bad("power_poll_seconds", "must be 1 to 86400".to_owned());
+    }
+    let mut name = |field: &str, text: &str, most: usize| {
+        let parsed = text.parse::<Name>().map_err(|e| e.to_string());
+        parsed.and_then(|n| if n.as_str().len() > most { Err(format!("must have at most {most} characters")) } else { Ok(n) }).map_err(|e| bad(field, e)).ok()
+    };
+    let ephemeral_image = name("ephemeral_image", &file.ephemeral_image, 63);
+    // IPMI keeps 16 bytes of a user name.
+    let bmc_account = name("bmc_account", &file.bmc_account, 16);
+    let (deadlines, rules) = (deadlines(&file.deadlines, &mut wrong), rules(&file.deadlines, &mut wrong));
+    match (ephemeral_image, bmc_account) {
+        (Some(ephemeral_image), Some(bmc_account)) if wrong.is_empty() => Ok(Config {
+            data_dir: file.data_dir,
+            database,
+            listen,
+            advertise: file.advertise,
+            power_poll: Duration::from_secs(file.power_poll_seconds),
+            require_erase: file.require_erase,
+            ephemeral_image,
+            bmc_account,
+            deadlines,
+            rules,
+        }),
+        _ => Err(ConfigError::Invalid(wrong)),
+    }
+}
+
+fn deadlines(file: &wire::Deadlines, wrong: &mut Vec<String>) -> Deadlines {
+    let each = [
+        ("commissioning_minutes", State::Commissioning, file.commissioning_minutes),
+        ("deploying_minutes", State::Deploying, file.deploying_minutes),
+        ("releasing_minutes", State::Releasing, file.releasing_minutes),
+    ];
+    let given = each.into_iter().filter_map(|(field, state, given)| Some((state, minutes(field, given, wrong)?)));
+    given.collect::<BTreeMap<_, _>>()
+}
+
+fn rules(file: &wire::Deadlines, wrong: &mut Vec<String>) -> Rules {
+    let default = Rules::default();
+    Rules { boot_timeout: minutes("boot_minutes", file.boot_minutes, wrong).unwrap_or(default.boot_timeout), ..default }
+}
+
+fn minutes(field: &str, given: Option<u32>, wrong: &mut Vec<String>) -> Option<TimeDelta> {
+    const WEEK: u32 = 7 * 24 * 60;
+    let minutes = given?;
+    if !(1..=WEEK).contains(&minutes) {
+        wrong.push(format!("deadlines.{field}: must be 1 to {WEEK}"));
+    }
+    Some(TimeDelta::minutes(minutes.into()))
+}
+
+/// Host and port of `HOST:PORT` or `[V6]:PORT`.
+fn host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|p| *p != 0)?;
+    let (inner, v6) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).map_or((host, false), |h| (h, true));
+    let fits = if v6 {
+        inner.parse::<Ipv6Addr>().is_ok()
+    } else {
+        !inner.is_empty() && inner.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+    };
+    fits.then_some((inner, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("region.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path)
+    }
+
+    #[test]
+    fn the_documented_example_is_valid_and_shows_the_defaults() {
+        let example = Config::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/region.toml"))).unwrap();
+        let least = parse("data_dir = '/var/lib/farrier-region'\nadvertise = 'region.example:5240'").unwrap();
+        assert_eq!(example.listen, least.listen);
+        assert_eq!(example.power_poll, least.power_poll);
+        assert_eq!(example.require_erase, least.require_erase);
+        assert_eq!(example.ephemeral_image, least.ephemeral_image);
+        assert_eq!(example.bmc_account, least.bmc_account);
+        assert_eq!(example.rules.boot_timeout, least.rules.boot_timeout);
+        assert_eq!(example.advertised_host(), "region.example");
+        for (state, given) in &example.deadlines {
+            assert_eq!(state.deadline().unwrap().as_secs(), u64::try_from(given.num_seconds()).unwrap(), "{state}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let text = "data_dir = 'here'\nadvertise = 'region'\nlisten = 'x'\nbmc_account = 'x234567890-234567'\n\
+                    database = 'mysql://x'\npower_poll_seconds = 0\n[deadlines]\nboot_minutes = 0";
+        let told = parse(text).err().unwrap().to_string();
+        for field in ["data_dir", "advertise", "listen", "bmc_account", "database", "power_poll_seconds", "deadlines.boot_minutes"] {
+            assert!(told.contains(field), "{field} in {told}");
+        }
+        assert!(matches!(parse("data_dir = '/x'\nadvertise = 'r:1'\nextra = 1"), Err(ConfigError::Parse { .. })));
+    }
+
+    #[test]
+    fn hosts_may_be_names_or_addresses() {
+        for (text, host) in [("a.b:1", Some("a.b")), ("10.0.0.1:5240", Some("10.0.0.1")), ("[::1]:5", Some("::1"))] {
+            assert_eq!(host_port(text).map(|(h, _)| h), host);
+        }
+        for bad in ["a", ":1", "a:0", "a:b", "::1:5", "a b:1", "[x]:1"] {
+            assert!(host_port(bad).is_none(), "{bad}");
+        }
+    }
+}
