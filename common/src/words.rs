@@ -42,7 +42,7 @@ macro_rules! words {
         impl ::std::str::FromStr for $name {
             type Err = $crate::words::UnknownWord;
 
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
+            fn from_str(text: &str) -> ::std::result::Result<Self, Self::Err> {
                 Self::ALL.iter().copied().find(|w| w.as_str() == text).ok_or_else(|| $crate::words::UnknownWord {
                     word: text.to_owned(),
                     allowed: Self::ALL.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(", "),
