@@ -5,7 +5,10 @@ use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
     prelude::{Insertable, Queryable, Selectable},
 };
-use farrier_common::{clock::Timestamp, id::{BootId, MachineId}};
+use farrier_common::{
+    clock::Timestamp,
+    id::{BootId, MachineId},
+};
 
 use crate::domain::{Error, Result, advance::NewBoot, lifecycle::State};
 

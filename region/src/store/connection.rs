@@ -1,14 +1,10 @@
 //! Connections to either database, pooled.
 #![allow(missing_docs, unreachable_pub, unused_qualifications, reason = "the derive makes undocumented public items")]
 
-use std::{
-    fs, io,
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-};
+use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 use diesel::{
-    Connection as _, ConnectionError, ConnectionResult, RunQueryDsl as _,
+    Connection as _, ConnectionError, ConnectionResult, QueryResult, RunQueryDsl as _,
     connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager as _},
     pg::PgConnection,
     sqlite::SqliteConnection,
@@ -58,12 +54,25 @@ pub(super) fn sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     private_file(path).map_err(|e| ConnectionError::BadConnection(format!("{}: {e}", path.display())))?;
     let path = path.to_str().ok_or_else(|| ConnectionError::BadConnection("the path is not UTF-8".to_owned()))?;
     let mut conn = SqliteConnection::establish(path)?;
-    // The busy handler first: turning to WAL takes a lock that another connection may hold just now.
-    conn.batch_execute(
-        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-    )
-    .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    let set_up = ConnectionError::CouldntSetupConfiguration;
+    conn.batch_execute("PRAGMA busy_timeout = 5000").map_err(set_up)?;
+    turn_to_wal(&mut conn).map_err(set_up)?;
+    conn.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON").map_err(set_up)?;
     Ok(conn)
+}
+
+/// The first connection to a new file changes its mode. Who comes at that moment is refused at once: SQLite does not ask
+/// its busy handler where waiting could deadlock.
+fn turn_to_wal(conn: &mut SqliteConnection) -> QueryResult<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let tries = PATIENCE.as_millis() / PAUSE.as_millis();
+    for _ in 1..tries {
+        match conn.batch_execute("PRAGMA journal_mode = WAL") {
+            Err(e) if e.to_string().contains("locked") => std::thread::park_timeout(PAUSE),
+            turned => return turned,
+        }
+    }
+    conn.batch_execute("PRAGMA journal_mode = WAL")
 }
 
 /// The database holds digests of tokens and sealed passwords: its file is ours alone.
@@ -77,7 +86,9 @@ fn private_file(path: &Path) -> io::Result<()> {
 /// libpq waits for ever unless told otherwise. What the operator has set stays.
 fn with_deadlines(url: &str) -> String {
     let mut url = url.to_owned();
-    for (key, value) in [("connect_timeout", "5"), ("tcp_user_timeout", "20000"), ("application_name", "farrier-region")] {
+    for (key, value) in
+        [("connect_timeout", "5"), ("tcp_user_timeout", "20000"), ("application_name", "farrier-region")]
+    {
         if !url.contains(key) {
             url.push(if url.contains('?') { '&' } else { '?' });
             url.push_str(key);

@@ -2,7 +2,8 @@
 
 use chrono::NaiveDateTime;
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult, RunQueryDsl as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult,
+    RunQueryDsl as _,
     connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager},
     dsl::auto_type,
 };

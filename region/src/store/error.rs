@@ -1,5 +1,7 @@
 //! What goes wrong in the store, and what it means for a caller.
 
+use std::fmt::Display;
+
 use diesel::result::{DatabaseErrorKind, Error as DieselError, QueryResult};
 use thiserror::Error;
 
@@ -41,13 +43,19 @@ impl From<StoreError> for domain::Error {
 
 /// May it go well another time? PostgreSQL's time-outs and deadlocks, and SQLite's lock, have no kind of their own.
 fn passing(e: &DieselError) -> bool {
-    const PASSING: [&str; 6] =
-        ["database is locked", "timeout", "deadlock", "terminating connection", "the database system is", "closed the connection"];
-    match e {
-        DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::SerializationFailure, _) => true,
-        DieselError::DatabaseError(_, info) => PASSING.iter().any(|p| info.message().contains(p)),
-        DieselError::BrokenTransactionManager => true,
-        _ => false,
+    const PASSING: [&str; 6] = [
+        "database is locked",
+        "timeout",
+        "deadlock",
+        "terminating connection",
+        "the database system is",
+        "closed the connection",
+    ];
+    if let DieselError::DatabaseError(kind, info) = e {
+        matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::SerializationFailure)
+            || PASSING.iter().any(|p| info.message().contains(p))
+    } else {
+        matches!(e, DieselError::BrokenTransactionManager)
     }
 }
 
@@ -58,12 +66,13 @@ pub(super) fn no_connection(e: r2d2::Error) -> StoreError {
 }
 
 /// A unique name or address that is taken means [`domain::Error::Exists`].
-pub(super) fn unique<T>(result: QueryResult<T>, kind: &'static str, name: impl ToString) -> Outcome<T> {
-    result.map_err(|e| match e {
-        DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => {
+pub(super) fn unique<T>(result: QueryResult<T>, kind: &'static str, name: &dyn Display) -> Outcome<T> {
+    result.map_err(|e| {
+        if matches!(e, DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) {
             domain::Error::Exists { kind, name: name.to_string() }.into()
+        } else {
+            e.into()
         }
-        other => other.into(),
     })
 }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDateTime;
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
-    dsl,
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _, dsl,
     prelude::{Insertable, Queryable, Selectable},
 };
 use farrier_common::id::ImageId;
@@ -93,7 +92,8 @@ impl Store {
     {
         self.once(request, render, move |tx| {
             if replace {
-                let current = images::table.filter(images::name.eq(image.name.as_str())).filter(images::replaced_at.is_null());
+                let current =
+                    images::table.filter(images::name.eq(image.name.as_str())).filter(images::replaced_at.is_null());
                 diesel::update(current).set(images::replaced_at.eq(naive(tx.now))).execute(tx.conn)?;
             }
             insert(tx, &image)?;
@@ -186,7 +186,7 @@ fn insert(tx: &mut Tx<'_>, image: &Image) -> Outcome<()> {
             content_size: signed(blob.content_size),
         };
         let inserted = diesel::insert_into(image_blobs::table).values(row).execute(tx.conn);
-        unique(inserted, "blob of role", blob.role).map_err(|e| twice(e, image))?;
+        unique(inserted, "blob of role", &blob.role).map_err(|e| twice(e, image))?;
     }
     Ok(())
 }

@@ -1,13 +1,22 @@
 //! Machines: what callers read, and the changes that people ask for. The engine's side is in `machines::engine`.
 
-use std::{collections::{BTreeMap, BTreeSet}, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, NullableExpressionMethods as _, OptionalExtension as _,
     QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
     dsl::{AsSelect, auto_type},
 };
-use farrier_common::{clock::Timestamp, hardware::PowerState, id::{MachineId, RackId}, name::Name, net::MacAddr};
+use farrier_common::{
+    clock::Timestamp,
+    hardware::PowerState,
+    id::{MachineId, RackId},
+    name::Name,
+    net::MacAddr,
+};
 
 use crate::domain::{
     Error, Result,
@@ -164,8 +173,10 @@ impl Store {
     /// The database does not answer.
     pub async fn addresses_taken(&self) -> Result<BTreeSet<Ipv4Addr>> {
         self.read(|tx| {
-            let found: Vec<Option<String>> =
-                interfaces::table.filter(interfaces::address.is_not_null()).select(interfaces::address).load(tx.conn)?;
+            let found: Vec<Option<String>> = interfaces::table
+                .filter(interfaces::address.is_not_null())
+                .select(interfaces::address)
+                .load(tx.conn)?;
             found.iter().flatten().map(|a| parse("interfaces.address", a)).collect()
         })
         .await
@@ -175,7 +186,12 @@ impl Store {
     ///
     /// # Errors
     /// Its name, a MAC or an address is taken.
-    pub async fn machine_insert<R>(&self, request: Option<&Request>, new: NewMachine, render: R) -> Result<Once<MachineView>>
+    pub async fn machine_insert<R>(
+        &self,
+        request: Option<&Request>,
+        new: NewMachine,
+        render: R,
+    ) -> Result<Once<MachineView>>
     where
         R: FnOnce(&MachineView) -> Vec<u8> + Send + 'static,
     {
@@ -265,9 +281,7 @@ impl Store {
 /// Makes a machine due now. One that is due already stays where it is in the queue.
 pub(super) fn wake(tx: &mut Tx<'_>, id: MachineId) -> Outcome<()> {
     let now = naive(tx.now);
-    let later = machines::table
-        .find(id.to_string())
-        .filter(machines::due_at.is_null().or(machines::due_at.gt(now)));
+    let later = machines::table.find(id.to_string()).filter(machines::due_at.is_null().or(machines::due_at.gt(now)));
     diesel::update(later).set(machines::due_at.eq(now)).execute(tx.conn)?;
     // The flag is for the engine that may be at it: it tells that this is a new reason, not the one it was claimed for.
     diesel::update(machines::table.find(id.to_string())).set(machines::woken.eq(true)).execute(tx.conn)?;
@@ -307,10 +321,11 @@ type Joined = (MachineRow, Option<String>, Option<String>);
 #[auto_type(no_type_alias)]
 fn joined() -> _ {
     let row: AsSelect<MachineRow, MultiBackend> = MachineRow::as_select();
-    machines::table
-        .left_join(users::table)
-        .left_join(racks::table)
-        .select((row, users::name.nullable(), racks::name.nullable()))
+    machines::table.left_join(users::table).left_join(racks::table).select((
+        row,
+        users::name.nullable(),
+        racks::name.nullable(),
+    ))
 }
 
 fn view(tx: &mut Tx<'_>, id: MachineId) -> Outcome<Option<MachineView>> {

@@ -9,7 +9,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::domain::{Error, Result};
 
-use super::{Database, connection};
+use super::{Database, connection, error::StoreError};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -17,10 +17,14 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 pub(super) fn run(database: &Database) -> Result<()> {
     let unreachable = |e: diesel::ConnectionError| Error::Unavailable(format!("cannot open the database: {e}"));
     match database {
-        Database::Sqlite(path) => up(&mut connection::sqlite(path).map_err(unreachable)?, SQLITE),
+        Database::Sqlite(path) => {
+            let mut conn = connection::sqlite(path).map_err(unreachable)?;
+            // Regions that start at once take turns at all of it: asking what is missing, and making it.
+            Ok(conn.immediate_transaction(|conn| up(conn, SQLITE).map_err(StoreError::from))?)
+        }
         Database::Postgres(url) => {
             let mut conn = connection::postgres(url).map_err(unreachable)?;
-            // Regions that start at once take turns; the lock ends with the connection.
+            // The same; the lock ends with the connection.
             diesel::sql_query("SELECT pg_advisory_lock(7300)")
                 .execute(&mut conn)
                 .map_err(|e| Error::Unavailable(format!("cannot lock the database for migration: {e}")))?;
@@ -30,7 +34,8 @@ pub(super) fn run(database: &Database) -> Result<()> {
 }
 
 fn up<DB: Backend>(conn: &mut impl MigrationHarness<DB>, source: EmbeddedMigrations) -> Result<()> {
-    let failed = |e: Box<dyn std::error::Error + Send + Sync>| Error::Internal(format!("cannot migrate the database: {e}"));
+    let failed =
+        |e: Box<dyn std::error::Error + Send + Sync>| Error::Internal(format!("cannot migrate the database: {e}"));
     let known = MigrationSource::<DB>::migrations(&source).map_err(failed)?;
     let known: Vec<String> = known.iter().map(|m| m.name().version().to_string()).collect();
     let applied = conn.applied_migrations().map_err(failed)?;

@@ -29,6 +29,16 @@ pub enum Once<T> {
     Replay(Vec<u8>),
 }
 
+impl<T> Once<T> {
+    /// Makes something else of what was carried out.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Once<U> {
+        match self {
+            Self::Fresh(made) => Once::Fresh(make(made)),
+            Self::Replay(kept) => Once::Replay(kept),
+        }
+    }
+}
+
 impl Store {
     /// The answer, if the request was carried out before.
     ///

@@ -6,7 +6,11 @@ use diesel::{
     prelude::{Queryable, Selectable},
     sql_types,
 };
-use farrier_common::{clock::Timestamp, id::{BootId, MachineId}, net::MacAddr};
+use farrier_common::{
+    clock::Timestamp,
+    id::{BootId, MachineId},
+    net::MacAddr,
+};
 use uuid::Uuid;
 
 use crate::domain::{

@@ -6,7 +6,10 @@ use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
     prelude::{Insertable, Queryable, Selectable},
 };
-use farrier_common::{id::{RackId, SubnetId}, net::Ipv4Range};
+use farrier_common::{
+    id::{RackId, SubnetId},
+    net::Ipv4Range,
+};
 
 use crate::domain::{Error, Result, event::NewEvent, network::Subnet};
 

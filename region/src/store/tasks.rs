@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 
 use chrono::NaiveDateTime;
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
-    dsl,
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _, dsl,
     prelude::{Queryable, Selectable},
 };
 use farrier_common::id::{BootId, MachineId, TaskId};
@@ -257,7 +256,8 @@ pub(super) fn timeline(tx: &mut Tx<'_>, machine: MachineId, limit: usize) -> Out
     let mut all = Vec::with_capacity(2 * found.len());
     for (row, (started, finished)) in found {
         let task = TaskRow::try_from(row)?;
-        let entry = |at: NaiveDateTime, text| TimelineRow { at: utc(at), kind: "task".to_owned(), text, boot: Some(task.boot) };
+        let entry =
+            |at: NaiveDateTime, text| TimelineRow { at: utc(at), kind: "task".to_owned(), text, boot: Some(task.boot) };
         all.extend(started.map(|at| entry(at, format!("{} begins", task.kind))));
         all.extend(finished.map(|at| entry(at, format!("{} {}", task.kind, ended(&task.status)))));
     }

@@ -6,7 +6,10 @@ use diesel::{
     SelectableHelper as _, dsl,
     prelude::{Insertable, Queryable, Selectable},
 };
-use farrier_common::{clock::Timestamp, id::{TokenId, UserId}};
+use farrier_common::{
+    clock::Timestamp,
+    id::{TokenId, UserId},
+};
 
 use crate::domain::{
     Error, Result,
@@ -283,5 +286,5 @@ fn insert_token(tx: &mut Tx<'_>, token: &Token, digest: &str) -> Outcome<()> {
         tokens::expires_at.eq(token.expires_at.map(naive)),
         tokens::revoked.eq(token.revoked),
     );
-    unique(diesel::insert_into(tokens::table).values(row).execute(tx.conn), "token", token.id).map(drop)
+    unique(diesel::insert_into(tokens::table).values(row).execute(tx.conn), "token", &token.id).map(drop)
 }

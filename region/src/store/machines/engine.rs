@@ -10,7 +10,7 @@ use crate::{
         Store, Tx,
         convert::{limit as rows, naive, utc},
         dialect,
-        error::{Outcome, misuse},
+        error::Outcome,
         schema::machines,
     },
 };
@@ -74,22 +74,20 @@ impl Store {
         }
         self.write(move |tx| {
             let ids = dialect::claimable(tx, naive(now), rows(limit))?;
-            let mut claimed = Vec::with_capacity(ids.len());
-            for id in ids {
-                let until = naive(now + lease);
-                diesel::update(machines::table.find(&id))
-                    .set((
-                        machines::epoch.eq(machines::epoch + 1),
-                        machines::lease_owner.eq(Some(&owner)),
-                        machines::lease_until.eq(Some(until)),
-                        machines::woken.eq(false),
-                    ))
-                    .execute(tx.conn)?;
-                let epoch = machines::table.find(&id).select(machines::epoch).first(tx.conn)?;
-                let found = joined().filter(machines::id.eq(&id)).first(tx.conn)?;
-                let view = views(tx, vec![found])?.pop().ok_or_else(|| misuse("a claimed machine has no view"))?;
-                claimed.push(Claimed { view, epoch });
-            }
+            diesel::update(machines::table.filter(machines::id.eq_any(&ids)))
+                .set((
+                    machines::epoch.eq(machines::epoch + 1),
+                    machines::lease_owner.eq(Some(owner)),
+                    machines::lease_until.eq(Some(naive(now + lease))),
+                    machines::woken.eq(false),
+                ))
+                .execute(tx.conn)?;
+            let mine = machines::table.filter(machines::id.eq_any(&ids));
+            let epochs: Vec<i64> = mine.select(machines::epoch).order(machines::id.asc()).load(tx.conn)?;
+            let found = joined().filter(machines::id.eq_any(&ids)).order(machines::id.asc()).load(tx.conn)?;
+            let each = views(tx, found)?.into_iter().zip(epochs);
+            let mut claimed: Vec<Claimed> = each.map(|(view, epoch)| Claimed { view, epoch }).collect();
+            claimed.sort_by_key(|c| (c.view.machine.due_at, c.view.machine.id));
             Ok(claimed)
         })
         .await
@@ -99,8 +97,13 @@ impl Store {
     /// `attempts` and `last_error` differ, and who has read the machine may still act on it.
     ///
     /// # Errors
-    /// [`Error::Exists`]: an interface that was found belongs to another machine, and nothing is written.
-    pub async fn machine_commit(&self, claim: Claim, change: Change, extra: impl Into<Extra> + Send) -> Result<Committed> {
+    /// [`Error::Exists`]: an interface that was found belongs to another machine. Nothing is written and the claim goes on.
+    pub async fn machine_commit(
+        &self,
+        claim: Claim,
+        change: Change,
+        extra: impl Into<Extra> + Send,
+    ) -> Result<Committed> {
         let extra = extra.into();
         self.write(move |tx| {
             let Some(row) = locked(tx, claim.machine)? else { return Ok(Committed::Lost) };
@@ -175,9 +178,8 @@ impl Store {
         self.write(move |tx| {
             let mut handed_out = Vec::with_capacity(ids.len());
             for id in ids {
-                let mine = machines::table
-                    .find(&id)
-                    .filter(machines::polled_at.is_null().or(machines::polled_at.lt(before)));
+                let mine =
+                    machines::table.find(&id).filter(machines::polled_at.is_null().or(machines::polled_at.lt(before)));
                 let asked = diesel::update(mine).set(machines::polled_at.eq(naive(tx.now))).execute(tx.conn)?;
                 let id = crate::store::convert::parse("machines.id", &id)?;
                 if asked == 1
@@ -230,5 +232,9 @@ fn waits(before: &Machine, change: &Change) -> bool {
     after.work.attempts = before.work.attempts;
     after.work.last_error.clone_from(&before.work.last_error);
     after.power = before.power;
-    after == *before && change.edge.is_none() && change.events.is_empty() && change.boot.is_none() && change.task.is_none()
+    after == *before
+        && change.edge.is_none()
+        && change.events.is_empty()
+        && change.boot.is_none()
+        && change.task.is_none()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use diesel::{ExpressionMethods as _, OptionalExtension as _, JoinOnDsl as _, QueryDsl as _, RunQueryDsl as _};
+use diesel::{ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _};
 use farrier_common::{clock::Timestamp, id::MachineId};
 
 use crate::{
@@ -110,7 +110,7 @@ fn set_interfaces(tx: &mut Tx<'_>, machine: &Machine) -> Outcome<()> {
         let row = InterfaceRow::new(machine, position, interface);
         // Taken after all: by somebody who committed since, which only PostgreSQL allows.
         let what = format!("{}{}", interface.mac, interface.address.map_or(String::new(), |a| format!(" or {a}")));
-        unique(diesel::insert_into(interfaces::table).values(row).execute(tx.conn), "network interface", what)?;
+        unique(diesel::insert_into(interfaces::table).values(row).execute(tx.conn), "network interface", &what)?;
     }
     Ok(())
 }
