@@ -167,7 +167,7 @@ impl Store {
         .await
     }
 
-    /// The addresses that are reserved for machines.
+    /// The addresses that are reserved for machines, and those of their BMCs.
     ///
     /// # Errors
     /// The database does not answer.
@@ -177,7 +177,10 @@ impl Store {
                 .filter(interfaces::address.is_not_null())
                 .select(interfaces::address)
                 .load(tx.conn)?;
-            found.iter().flatten().map(|a| parse("interfaces.address", a)).collect()
+            let bmcs: Vec<Option<String>> =
+                machines::table.filter(machines::bmc_address.is_not_null()).select(machines::bmc_address).load(tx.conn)?;
+            let reserved = found.iter().flatten().map(|a| parse("interfaces.address", a));
+            reserved.chain(bmcs.iter().flatten().map(|a| parse("machines.bmc_address", a))).collect()
         })
         .await
     }
