@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-pub use self::server::serve;
+pub use self::server::{ServeError, serve};
 use self::{
     convert::{Checked as _, Invalid, SnapshotParts},
     status::{blob_status, bmc_status, put_status, storage_status},

@@ -14,8 +14,8 @@ use tokio::{
 
 use super::BmcError;
 
-/// How long an operation waits for its turn: longer than a slow power-off, shorter than callers' patience.
-const WAIT: Duration = Duration::from_secs(60);
+/// How long an operation waits for its turn: with it, a slow power-off still fits into the minute that the region waits.
+const WAIT: Duration = Duration::from_secs(12);
 /// How many operations may wait for one BMC.
 const QUEUE: usize = 16;
 

@@ -151,9 +151,10 @@ impl Identity {
             let GeneralName::URI(uri) = name else { return None };
             uri.strip_prefix(tls::RACK_IDENTITY_PREFIX)?.parse().ok()
         });
-        let dialled = names.iter().any(|name| matches!(name, GeneralName::DNSName(dns) if *dns == tls::SERVER_NAME));
-        if !dialled {
-            return Err(IdentityError::Certificate(format!("it lacks the DNS name {}", tls::SERVER_NAME)));
+        let rack_id = rack_id.ok_or_else(|| bad("it names no rack"))?;
+        let dialled = tls::rack_server_name(rack_id);
+        if !names.iter().any(|name| matches!(name, GeneralName::DNSName(dns) if *dns == dialled)) {
+            return Err(IdentityError::Certificate(format!("it lacks the DNS name {dialled}")));
         }
         if certificate.public_key().raw != key.subject_public_key_info().as_slice() {
             return Err(bad("it is for another key"));
@@ -161,7 +162,7 @@ impl Identity {
         let time = |seconds| DateTime::from_timestamp(seconds, 0).ok_or_else(|| bad("its validity is out of range"));
         let validity = certificate.validity();
         Ok(Self {
-            rack_id: rack_id.ok_or_else(|| bad("it names no rack"))?,
+            rack_id,
             not_before: time(validity.not_before.timestamp())?,
             not_after: time(validity.not_after.timestamp())?,
             region,

@@ -17,15 +17,16 @@ impl From<Invalid> for Status {
 pub(super) fn bmc_status(error: &BmcError) -> Status {
     let text = error.to_string();
     match error {
-        BmcError::Unreachable(_) => Status::unavailable(text),
+        BmcError::Unreachable(_) | BmcError::Busy(_) => Status::unavailable(text),
         BmcError::Refused(_) => Status::unauthenticated(text),
         BmcError::Unsupported(_) => Status::unimplemented(text),
-        BmcError::Busy(_) => Status::resource_exhausted(text),
         BmcError::Nonsense(_) => Status::data_loss(text),
         BmcError::NotConfirmed(_) => Status::deadline_exceeded(text),
         BmcError::NameTaken(_) => Status::already_exists(text),
-        BmcError::Rejected(_) | BmcError::NoSlot(_) => Status::failed_precondition(text),
-        BmcError::OthersChanged(_) => Status::aborted(text),
+        BmcError::NoSlot(_) => Status::resource_exhausted(text),
+        BmcError::Rejected(_) => Status::failed_precondition(text),
+        // A code that the region does not retry: the next try would find the account working and hide what happened.
+        BmcError::OthersChanged(_) => Status::permission_denied(text),
     }
 }
 
@@ -37,11 +38,7 @@ pub(super) fn put_status(error: &PutError) -> Status {
 }
 
 pub(super) fn storage_status(error: &io::Error) -> Status {
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        Status::resource_exhausted(format!("the rack's disk is full: {error}"))
-    } else {
-        Status::internal(format!("the rack cannot store it: {error}"))
-    }
+    Status::internal(format!("the rack cannot store it: {error}"))
 }
 
 pub(super) fn blob_status(error: &BlobError) -> Status {

@@ -1,0 +1,7 @@
+//! The rack's half that faces the region, against a region in this process: real TLS, real certificates, real sockets.
+
+mod blobs;
+mod fake;
+mod http;
+mod link;
+mod service;
