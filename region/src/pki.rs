@@ -142,9 +142,9 @@ impl Ca {
 pub fn rack_of(der: &[u8]) -> Option<RackId> {
     let (_, cert) = x509_parser::parse_x509_certificate(der).ok()?;
     let names = cert.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => uri.strip_prefix(tls::RACK_IDENTITY_PREFIX)?.parse().ok(),
-        _ => None,
+    names.value.general_names.iter().find_map(|name| {
+        let GeneralName::URI(uri) = name else { return None };
+        uri.strip_prefix(tls::RACK_IDENTITY_PREFIX)?.parse().ok()
     })
 }
 

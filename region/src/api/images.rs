@@ -62,7 +62,7 @@ impl Images for Api {
     }
 }
 
-async fn take(mut upload: Upload, parts: &mut Streaming<v1::UploadBlobRequest>) -> std::result::Result<(), Status> {
+async fn take(mut upload: Box<Upload>, parts: &mut Streaming<v1::UploadBlobRequest>) -> std::result::Result<(), Status> {
     while let Some(part) = part(parts).await? {
         upload.write(chunk(part)?).await?;
     }

@@ -41,7 +41,7 @@ pub enum Begun {
     /// The blob is there already.
     There,
     /// Send it.
-    Upload(Upload),
+    Upload(Box<Upload>),
 }
 
 /// A blob on its way in. Dropped before its end, it leaves nothing.
@@ -67,10 +67,10 @@ struct Discarded(PathBuf);
 
 impl Drop for Discarded {
     fn drop(&mut self) {
-        if let Err(e) = fs::remove_file(&self.0) {
-            if e.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(path = %self.0.display(), error = %e, "an unfinished upload could not be removed");
-            }
+        if let Err(e) = fs::remove_file(&self.0)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), error = %e, "an unfinished upload could not be removed");
         }
     }
 }
@@ -129,7 +129,7 @@ impl Blobs {
             Ok(Part { file, path: Discarded(path), hash: Sha256::new(), have: 0 })
         });
         let part = opened.await.map_err(|e| failed("begin an upload", &e))?;
-        Ok(Begun::Upload(Upload { sha256: sha256.to_owned(), size, target, part: Some(part) }))
+        Ok(Begun::Upload(Box::new(Upload { sha256: sha256.to_owned(), size, target, part: Some(part) })))
     }
 
     /// Digest and size of a blob's content after decompression.
@@ -197,7 +197,7 @@ impl Upload {
     ///
     /// # Errors
     /// It is not what was announced; nothing is kept.
-    pub async fn finish(mut self) -> Result<()> {
+    pub async fn finish(mut self: Box<Self>) -> Result<()> {
         let part = self.part.take().ok_or_else(over)?;
         if part.have != self.size {
             let why = format!("{} bytes came, {} were announced", part.have, self.size);
@@ -240,12 +240,10 @@ fn over() -> Error {
 }
 
 fn failed(what: &str, e: &io::Error) -> Error {
-    match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::Exhausted("the region's disk is full; make room in its data_dir".to_owned())
-        }
-        _ => Error::Internal(format!("cannot {what}: {e}")),
+    if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return Error::Exhausted("the region's disk is full; make room in its data_dir".to_owned());
     }
+    Error::Internal(format!("cannot {what}: {e}"))
 }
 
 #[cfg(test)]

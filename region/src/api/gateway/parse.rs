@@ -94,7 +94,7 @@ pub(super) fn report(given: Option<report_task_request::Report>) -> Result<Repor
         Wire::Failed(f) => Report::Failed(f.reason),
         Wire::Inventory(i) => {
             let macs = i.identity.map(|i| i.macs).unwrap_or_default();
-            let hardware = hardware(required("request.report.inventory.hardware", i.hardware)?)?;
+            let hardware = hardware(&required("request.report.inventory.hardware", i.hardware)?)?;
             Report::Inventory { hardware: Box::new(hardware), macs: valid(&macs) }
         }
         Wire::WriteImage(w) => Report::WriteImage {
@@ -117,7 +117,7 @@ fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MOST_TEXT).collect::<String>().trim().to_owned()
 }
 
-fn hardware(h: v1::Hardware) -> Result<Hardware> {
+fn hardware(h: &v1::Hardware) -> Result<Hardware> {
     if h.disks.len() > MOST_DISKS || h.nics.len() > MOST_NICS {
         let why = format!("a machine has at most {MOST_DISKS} disks and {MOST_NICS} network interfaces");
         return Err(Error::invalid("request.report.inventory.hardware", why));
