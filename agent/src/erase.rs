@@ -37,6 +37,7 @@ pub async fn run(job: &Job, task: agent::EraseTask) -> Result<agent::EraseResult
     if permille > MOST_PERMILLE {
         return Err(TaskError::failed(format!("sample_permille: must be at most {MOST_PERMILLE}, not {permille}")));
     }
+    job.progress.begin("looking for disks", "disks", 0);
     let disks = disk::settled(&job.host).await.map_err(TaskError::io("listing disks"))?;
     if disks.is_empty() {
         return nothing_to_erase(job);
@@ -87,7 +88,7 @@ fn one(job: &Job, disk: &Disk, permille: u32) -> Result<v1::DiskErasure, TaskErr
     let file = file.map_err(TaskError::io(format!("opening {} for exclusive use", path.display())))?;
     let size = capacity(&file)?;
     let plan = Plan::new(size, permille, u64::from_le_bytes(random_bytes()));
-    let done = wipe::erase(&file, &plan, wipe::means(disk.discard), &job.progress)?;
+    let done = wipe::erase(&disk.name, &file, &plan, wipe::means(disk.discard), &job.progress)?;
     say(format_args!(
         "erased {} (serial {:?}) by {}, {} bytes read back blank",
         disk.name, disk.serial, done.method, done.sampled_bytes

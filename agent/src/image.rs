@@ -73,6 +73,7 @@ impl TryFrom<v1::Blob> for Blob {
 pub async fn run(job: &Job, task: agent::WriteImageTask) -> Result<agent::WriteImageResult, TaskError> {
     let blob = Blob::try_from(task.blob.ok_or_else(|| TaskError::failed("blob: is missing"))?)?;
     let seed = task.seed.ok_or_else(|| TaskError::failed("seed: is missing"))?;
+    job.progress.begin("looking for disks", "disks", 0);
     let disks = disk::settled(&job.host).await.map_err(TaskError::io("listing disks"))?;
     let disk = disk::choose(&disks, &task.disk_serial, blob.content_size_bytes)?.clone();
     say(format_args!(

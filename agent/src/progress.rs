@@ -43,6 +43,11 @@ impl Progress {
         self.done.fetch_add(units, Ordering::Relaxed);
     }
 
+    /// Takes back `units` that turned out not to be done.
+    pub fn take_back(&self, units: u64) {
+        self.done.fetch_sub(units, Ordering::Relaxed);
+    }
+
     /// To be asked between two chunks of work.
     ///
     /// # Errors

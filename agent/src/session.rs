@@ -131,6 +131,7 @@ pub async fn serve(rack: &Rack, session: &Session, job: &Job) -> Result<(), Boot
 /// Does one task beside telling its progress; what came of it.
 async fn perform(rack: &Rack, session: &Session, job: &Job, task_id: &str, task: Option<Task>) -> Report {
     let progress = Progress::default();
+    progress.begin("starting", "steps", 0);
     let job = Job { progress: progress.clone(), ..job.clone() };
     let mut work = tokio::spawn(async move { act(&job, task).await });
     let mut ticks = interval(PROGRESS_EVERY);

@@ -61,19 +61,24 @@ pub fn means(can_discard: bool) -> &'static [Means] {
 /// Written with zeros and read back on top of every method: partition tables and headers are there.
 const EDGE: u64 = 1 << 20;
 
-/// Tries `means` in turn until the disk is proven blank.
+/// Tries `means` in turn until the disk called `name` is proven blank.
 ///
 /// # Errors
 /// None did it, and why each did not; or the task is no longer wanted.
-pub fn erase(file: &File, plan: &Plan, means: &[Means], progress: &Progress) -> Result<Done, TaskError> {
+pub fn erase(name: &str, file: &File, plan: &Plan, means: &[Means], progress: &Progress) -> Result<Done, TaskError> {
     let mut troubles = Vec::new();
     for means in means {
-        match attempt(file, plan, means, progress) {
+        let mut wiped = 0;
+        let outcome = attempt(file, plan, means, &mut wiped, progress);
+        if outcome.is_err() {
+            progress.take_back(wiped);
+        }
+        match outcome {
             Ok(sampled_bytes) => return Ok(Done { method: means.method, sampled_bytes }),
             Err(TaskError::Stopped) => return Err(TaskError::Stopped),
             Err(error) => {
                 let trouble = format!("{}: {}", means.method, Chain(&error));
-                say(format_args!("erasing did not work by {trouble}"));
+                say(format_args!("erasing {name} did not work by {trouble}"));
                 troubles.push(trouble);
             }
         }
@@ -81,27 +86,25 @@ pub fn erase(file: &File, plan: &Plan, means: &[Means], progress: &Progress) -> 
     Err(TaskError::failed(troubles.join(", then ")))
 }
 
-fn attempt(file: &File, plan: &Plan, means: &Means, progress: &Progress) -> Result<u64, TaskError> {
+/// Wipes, counting in `wiped`, and verifies; tells the bytes proven.
+fn attempt(file: &File, plan: &Plan, means: &Means, wiped: &mut u64, progress: &Progress) -> Result<u64, TaskError> {
     // A plain overwrite that fails reports its own error; marking first would only cost time.
     if means.method != Method::Overwrite {
         mark(file, plan, progress)?;
     }
-    let mut at = 0;
-    while at < plan.size() {
+    while *wiped < plan.size() {
         progress.wanted()?;
-        let length = means.chunk.min(plan.size() - at);
+        let (at, length) = (*wiped, means.chunk.min(plan.size() - *wiped));
         (means.call)(file, at, length).map_err(TaskError::io(format!("at byte {at}")))?;
-        at += length;
+        *wiped += length;
+        progress.add(length);
     }
     let last = plan.size().saturating_sub(EDGE);
     for from in [0, last] {
         overwrite(file, from, EDGE.min(plan.size())).map_err(TaskError::io(format!("writing zeros at byte {from}")))?;
     }
     sys::forget_cache(file).map_err(TaskError::io("writing out the disk"))?;
-    let sampled = verify(file, plan, progress)?;
-    // Counted when proven: a method that is tried in vain is no progress.
-    progress.add(plan.size());
-    Ok(sampled)
+    verify(file, plan, progress)
 }
 
 /// Fills all that will be read back with something that is not blank, down to the disk.
@@ -200,7 +203,8 @@ mod tests {
             for one in means(true) {
                 let file = disk(size);
                 let plan = Plan::new(size, 1000, 1);
-                let done = erase(&file, &plan, &[Means { chunk: 7 << 20, ..*one }], &Progress::default()).unwrap();
+                let done =
+                    erase("vda", &file, &plan, &[Means { chunk: 7 << 20, ..*one }], &Progress::default()).unwrap();
                 assert_eq!(done, Done { method: one.method, sampled_bytes: size });
                 assert!(blank(&file, size));
             }
@@ -214,11 +218,11 @@ mod tests {
         file.set_len(size).unwrap();
         let liar = Means { method: Method::Discard, chunk: 1 << 30, call: lie };
         let plan = Plan::new(size, 0, 3);
-        let error = erase(&file, &plan, &[liar], &Progress::default()).unwrap_err().to_string();
+        let error = erase("vda", &file, &plan, &[liar], &Progress::default()).unwrap_err().to_string();
         assert!(error.starts_with("discard: byte ") && error.ends_with("is not blank"), "{error}");
         let also = Means { method: Method::WriteZeroes, ..liar };
         let honest = means(false)[1];
-        let done = erase(&file, &plan, &[liar, also, honest], &Progress::default()).unwrap();
+        let done = erase("vda", &file, &plan, &[liar, also, honest], &Progress::default()).unwrap();
         assert_eq!((done.method, done.sampled_bytes), (Method::Overwrite, 48 << 20));
         assert!(blank(&file, size));
     }
@@ -228,8 +232,9 @@ mod tests {
         let cannot = |method| Means { method, chunk: 1 << 30, call: refuse };
         let liar = Means { method: Method::Overwrite, chunk: 1 << 30, call: lie };
         let all = [cannot(Method::Discard), cannot(Method::WriteZeroes), liar];
-        let error =
-            erase(&disk(8 << 20), &Plan::new(8 << 20, 1, 3), &all, &Progress::default()).unwrap_err().to_string();
+        let error = erase("vda", &disk(8 << 20), &Plan::new(8 << 20, 1, 3), &all, &Progress::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("discard: at byte 0: unsupported"), "{error}");
         assert!(error.contains("then write-zeroes: ") && error.contains("then overwrite: byte "), "{error}");
     }
@@ -239,14 +244,14 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 20).unwrap();
         let read_only = File::open(file.path()).unwrap();
-        assert!(erase(&read_only, &Plan::new(1 << 20, 1, 3), means(true), &Progress::default()).is_err());
+        assert!(erase("vda", &read_only, &Plan::new(1 << 20, 1, 3), means(true), &Progress::default()).is_err());
     }
 
     #[test]
     fn a_stopped_erase_stops() {
         let progress = Progress::default();
         progress.stop();
-        let outcome = erase(&disk(4 << 20), &Plan::new(4 << 20, 1, 3), means(true), &progress);
+        let outcome = erase("vda", &disk(4 << 20), &Plan::new(4 << 20, 1, 3), means(true), &progress);
         assert!(matches!(outcome, Err(TaskError::Stopped)));
     }
 
