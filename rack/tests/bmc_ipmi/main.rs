@@ -1,5 +1,7 @@
 //! Our IPMI against peers that are not ours: `ipmi_sim` as BMC, `ipmitool` as second opinion, a bad network, a hostile peer.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 mod proxy;
 mod sim;
 

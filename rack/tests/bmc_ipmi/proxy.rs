@@ -11,21 +11,21 @@ use tokio::{net::UdpSocket, task::JoinHandle};
 
 /// What happens to datagrams, in parts per hundred of them, both ways.
 #[derive(Clone, Copy, Default)]
-pub struct Weather {
-    pub lost: u64,
-    pub doubled: u64,
-    pub late: u64,
-    pub delay: Duration,
+pub(crate) struct Weather {
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) late: u64,
+    pub(crate) delay: Duration,
 }
 
 /// Forwards datagrams; ends when dropped.
-pub struct Proxy {
-    pub address: SocketAddrV4,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddrV4,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    pub async fn start(target: SocketAddrV4, weather: Weather) -> Self {
+    pub(crate) async fn start(target: SocketAddrV4, weather: Weather) -> Self {
         let front = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
         let SocketAddr::V4(address) = front.local_addr().unwrap() else { panic!("an IPv4 socket") };
         let task = tokio::spawn(async move {

@@ -12,7 +12,7 @@ use farrier_common::hardware::PowerState;
 use farrier_rack::bmc::{Bmcs, Login, ipmi::lanplus::Pace, power::Patience};
 use tempfile::TempDir;
 
-pub const ADMIN: (&str, &str) = ("root", "calvin");
+pub(crate) const ADMIN: (&str, &str) = ("root", "calvin");
 
 /// Three users: the anonymous one, an administrator and an operator.
 const LAN: &str = r#"name "sim"
@@ -57,14 +57,14 @@ esac
 "#;
 
 /// A running simulator; ends when dropped.
-pub struct Sim {
-    pub dir: TempDir,
-    pub address: SocketAddrV4,
+pub(crate) struct Sim {
+    pub(crate) dir: TempDir,
+    pub(crate) address: SocketAddrV4,
     child: Child,
 }
 
 impl Sim {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let path = |name: &str| dir.path().join(name);
@@ -100,25 +100,25 @@ impl Sim {
         sim
     }
 
-    pub fn admin(&self) -> Login {
+    pub(crate) fn admin(&self) -> Login {
         self.login(ADMIN.0, ADMIN.1)
     }
 
-    pub fn login(&self, username: &str, password: &str) -> Login {
+    pub(crate) fn login(&self, username: &str, password: &str) -> Login {
         Login { address: self.address, username: username.into(), password: password.to_owned().into() }
     }
 
     /// Content of one of the chassis' files.
-    pub fn chassis(&self, name: &str) -> String {
+    pub(crate) fn chassis(&self, name: &str) -> String {
         fs::read_to_string(self.dir.path().join(name)).unwrap_or_default().trim().to_owned()
     }
 
-    pub fn power(&self) -> PowerState {
+    pub(crate) fn power(&self) -> PowerState {
         if self.chassis("power") == "1" { PowerState::On } else { PowerState::Off }
     }
 
     /// What a program that is not ours says.
-    pub fn ipmitool(&self, username: &str, password: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn ipmitool(&self, username: &str, password: &str, arguments: &[&str]) -> Output {
         let port = self.address.port().to_string();
         Command::new("ipmitool")
             .args(["-I", "lanplus", "-C", "3", "-N", "2", "-R", "2", "-H", "127.0.0.1", "-p", &port])
@@ -129,7 +129,7 @@ impl Sim {
     }
 
     /// The administrator's view.
-    pub fn as_admin(&self, arguments: &[&str]) -> String {
+    pub(crate) fn as_admin(&self, arguments: &[&str]) -> String {
         let output = self.ipmitool(ADMIN.0, ADMIN.1, arguments);
         assert!(output.status.success(), "ipmitool {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()

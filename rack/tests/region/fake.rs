@@ -34,36 +34,36 @@ use tonic::{
     transport::{Certificate, Identity, Server, ServerTlsConfig},
 };
 
-pub const SECRET: &str = "join-secret";
+pub(crate) const SECRET: &str = "join-secret";
 
 /// What the region knows, is told, and is to do wrong.
 #[derive(Default)]
-pub struct State {
-    pub enrolled: Vec<proto::EnrollRequest>,
-    pub heartbeats: Vec<proto::HeartbeatRequest>,
-    pub certificates: Vec<Vec<u8>>,
-    pub renewals: usize,
-    pub reports: Vec<Vec<proto::BootStep>>,
-    pub blobs: HashMap<String, Vec<u8>>,
+pub(crate) struct State {
+    pub(crate) enrolled: Vec<proto::EnrollRequest>,
+    pub(crate) heartbeats: Vec<proto::HeartbeatRequest>,
+    pub(crate) certificates: Vec<Vec<u8>>,
+    pub(crate) renewals: usize,
+    pub(crate) reports: Vec<Vec<proto::BootStep>>,
+    pub(crate) blobs: HashMap<String, Vec<u8>>,
     /// Offsets of the downloads that were asked for.
-    pub downloads: Vec<u64>,
+    pub(crate) downloads: Vec<u64>,
     /// Each download breaks off after so many bytes, until the list is empty.
-    pub breaks: Vec<usize>,
-    pub relayed: Vec<String>,
+    pub(crate) breaks: Vec<usize>,
+    pub(crate) relayed: Vec<String>,
     /// The next calls fail with these.
-    pub failures: Vec<Status>,
-    pub slow: Duration,
+    pub(crate) failures: Vec<Status>,
+    pub(crate) slow: Duration,
 }
 
 /// The certificate authority.
-pub struct Ca {
+pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    pub pem: String,
-    pub rack_id: RackId,
+    pub(crate) pem: String,
+    pub(crate) rack_id: RackId,
 }
 
 impl Ca {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -83,13 +83,13 @@ impl Ca {
         self.sign(key, &[tls::rack_server_name(self.rack_id)], &uri)
     }
 
-    pub fn region(&self) -> Credentials {
+    pub(crate) fn region(&self) -> Credentials {
         let key = KeyPair::generate().unwrap();
         let certificate_pem = self.sign(&key, &[tls::SERVER_NAME.to_owned()], tls::REGION_IDENTITY);
         Credentials { certificate_pem, key_pem: key.serialize_pem().into(), ca_pem: self.pem.clone() }
     }
 
-    pub fn rack(&self) -> Credentials {
+    pub(crate) fn rack(&self) -> Credentials {
         let key = KeyPair::generate().unwrap();
         Credentials {
             certificate_pem: self.sign_rack(&key),
@@ -100,19 +100,19 @@ impl Ca {
 }
 
 /// A running region; ends when dropped.
-pub struct Fake {
-    pub ca: Arc<Ca>,
-    pub state: Arc<Mutex<State>>,
-    pub address: SocketAddr,
+pub(crate) struct Fake {
+    pub(crate) ca: Arc<Ca>,
+    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Fake {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(Ca::new()))
     }
 
-    pub fn start_on(listener: TcpListener, ca: Arc<Ca>) -> Self {
+    pub(crate) fn start_on(listener: TcpListener, ca: Arc<Ca>) -> Self {
         tls::install_provider();
         let (state, address) = (Arc::<Mutex<State>>::default(), listener.local_addr().unwrap());
         let own = ca.region();
@@ -128,22 +128,22 @@ impl Fake {
         Self { ca, state, address, task }
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    pub fn token(&self) -> JoinToken {
+    pub(crate) fn token(&self) -> JoinToken {
         token(self.address, &self.ca)
     }
 
-    pub fn hold(&self, content: &[u8]) -> String {
+    pub(crate) fn hold(&self, content: &[u8]) -> String {
         let digest = sha256_hex(content);
         self.state().blobs.insert(digest.clone(), content.to_vec());
         digest
     }
 }
 
-pub fn token(address: SocketAddr, ca: &Ca) -> JoinToken {
+pub(crate) fn token(address: SocketAddr, ca: &Ca) -> JoinToken {
     JoinToken { region: address.to_string(), ca_pem: ca.pem.clone(), secret: Secret::new(SECRET.to_owned()) }
 }
 
@@ -154,7 +154,7 @@ impl Drop for Fake {
 }
 
 /// Now, for steps.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     farrier_common::clock::Clock::System.now()
 }
 
