@@ -1,13 +1,18 @@
 //! Logs: one subscriber, set up once, in `main`.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    io::{IsTerminal as _, stderr},
+};
 
 use tracing_subscriber::EnvFilter;
 
-/// Sends logs to standard error, at `info` unless `RUST_LOG` says otherwise.
+/// Sends logs to standard error, at `info` unless `RUST_LOG` says otherwise; coloured on a terminal only.
 pub fn init() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let set = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true).try_init();
+    let ansi = stderr().is_terminal();
+    let set = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(ansi).try_init();
     if set.is_err() {
         tracing::debug!("a subscriber is set already");
     }
