@@ -68,8 +68,11 @@ impl Store {
     /// The HTTP client cannot be set up.
     pub fn new(base: &Url, boot: BootId, session: &Secret<String>, patience: Patience) -> Result<Self, TaskError> {
         let failed = |e: &dyn std::fmt::Display| TaskError::failed(format!("cannot set up the HTTP client: {e}"));
-        let client =
-            Client::builder().connect_timeout(Duration::from_secs(10)).redirect(redirect::Policy::none()).build();
+        let client = Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(10))
+            .redirect(redirect::Policy::none())
+            .build();
         let bearer = Secret::new(format!("Bearer {boot}.{}", session.expose()));
         let mut bearer = HeaderValue::from_str(bearer.expose()).map_err(|e| failed(&e))?;
         bearer.set_sensitive(true);

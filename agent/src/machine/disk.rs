@@ -101,7 +101,7 @@ fn look(host: &Host, name: String) -> Option<Disk> {
     }
     Some(Disk {
         serial: serial(host, &name),
-        model: host.attribute(of("device/model")),
+        model: model(host, &name),
         size_bytes,
         rotational: is("queue/rotational"),
         bus: bus(host, &name),
@@ -125,6 +125,13 @@ fn bus(host: &Host, name: &str) -> Bus {
     } else {
         Bus::Scsi
     }
+}
+
+/// SCSI disks tell maker and model apart; for the others the "maker" is the bus.
+fn model(host: &Host, name: &str) -> String {
+    let of = |attribute: &str| host.attribute(format!("block/{name}/device/{attribute}"));
+    let vendor = if bus(host, name) == Bus::Scsi { of("vendor") } else { String::new() };
+    format!("{vendor} {}", of("model")).trim().to_owned()
 }
 
 /// NVMe, virtio and eMMC tell it plainly; SCSI and ATA in page 0x80 of the vital product data.

@@ -43,7 +43,7 @@ fn only_the_machines_own_disks_are_listed() {
     add(root, "vda", 2, &[("serial", "V1"), ("queue/logical_block_size", "4096")]);
     add(root, "sda", 4, &[("device/vendor", "ATA     "), ("queue/rotational", "1")]);
     put(root, "block/sda/device/vpd_pg80", b"\x00\x80\x00\x06 S-123trailing");
-    add(root, "sdb", 4, &[("device/vendor", "SEAGATE"), ("device/wwid", "naa.5000")]);
+    add(root, "sdb", 4, &[("device/vendor", "SEAGATE"), ("device/model", "ST1"), ("device/wwid", "naa.5000")]);
     add(root, "sdc", 4, &[("removable", "1")]);
     add(root, "sdd", 0, &[]);
     add(root, "nvme0c0n1", 10, &[("hidden", "1")]);
@@ -63,6 +63,7 @@ fn only_the_machines_own_disks_are_listed() {
     );
     assert!(found[0].discard && !found[1].discard && found[1].rotational);
     assert_eq!(found[3].sector_bytes, 4096);
+    assert_eq!((found[0].model.as_str(), found[2].model.as_str()), ("Fast", "SEAGATE ST1"));
 }
 
 #[test]
