@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::identity::{Folder, Identity};
 use crate::{
     boot::state::BootState,
-    gateway::{Gateway, GatewayError},
+    gateway::{Credentials, Gateway, GatewayError},
 };
 
 /// Between two beats, whatever the region says.
@@ -30,8 +30,10 @@ pub struct Heart {
     pub advertise: String,
     /// Where the identity is kept.
     pub folder: Folder,
-    /// The identity in use; who serves with it watches.
-    pub identity: watch::Sender<Identity>,
+    /// The identity in use.
+    pub identity: Identity,
+    /// Who serves with the identity's credentials watches for new ones.
+    pub renewed: watch::Sender<Credentials>,
     /// For the certificate's age.
     pub clock: Clock,
 }
@@ -41,7 +43,7 @@ impl Heart {
     ///
     /// # Errors
     /// Never: a region that is away is waited for.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Infallible> {
         let (mut failures, mut tried_renewal) = (0, None::<tokio::time::Instant>);
         loop {
             let wait = match self.beat().await {
@@ -60,7 +62,7 @@ impl Heart {
                     AWAY.wait(failures)
                 }
             };
-            let old = self.identity.borrow().is_old(self.clock.now());
+            let old = self.identity.is_old(self.clock.now());
             if old && failures == 0 && tried_renewal.is_none_or(|at| at.elapsed() >= BETWEEN_RENEWALS) {
                 tried_renewal = Some(tokio::time::Instant::now());
                 self.renew().await;
@@ -82,8 +84,8 @@ impl Heart {
     }
 
     /// Failing is no harm until the certificate expires, and is tried again.
-    async fn renew(&self) {
-        let old = self.identity.borrow().clone();
+    async fn renew(&mut self) {
+        let old = &self.identity;
         let csr = match old.csr() {
             Ok(csr) => csr,
             Err(error) => return tracing::error!(error = %Chain(&error), "cannot ask for a new certificate"),
@@ -103,6 +105,7 @@ impl Heart {
             return tracing::error!(%error, "the new certificate is not used");
         }
         tracing::info!(until = %new.not_after, "certificate renewed");
-        self.identity.send_replace(new);
+        self.renewed.send_replace(new.credentials.clone());
+        self.identity = new;
     }
 }

@@ -15,7 +15,7 @@ use tonic::{
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
 use super::Service;
-use crate::link::identity::Identity;
+use crate::gateway::Credentials;
 
 /// The server failed.
 #[derive(Debug, Error)]
@@ -35,28 +35,28 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const CALLS_PER_CONNECTION: usize = 1024;
 
-/// Serves until stopped, then waits for the calls under way. When the identity changes, new connections are served with the
-/// new one, and the old ones are asked to come again and served to their end.
+/// Serves until stopped, then waits for the calls under way. When the credentials change, new connections are served with
+/// the new ones, and the old ones are asked to come again and served to their end.
 ///
 /// # Errors
 /// The listener or TLS failed.
 pub async fn serve(
     service: Service,
     listener: TcpListener,
-    mut identity: watch::Receiver<Identity>,
+    mut credentials: watch::Receiver<Credentials>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     listener.set_nonblocking(true)?;
     let mut servers = JoinSet::new();
     loop {
         let retire = stop.child_token();
-        let current = identity.borrow_and_update().clone();
+        let current = credentials.borrow_and_update().clone();
         servers.spawn(serve_with(service.clone(), listener.try_clone()?, current, retire.clone()));
         tokio::select! {
             () = stop.cancelled() => break,
-            changed = identity.changed() => {
+            changed = credentials.changed() => {
                 if changed.is_err() {
-                    break; // Who renews identities is gone, so this is the last one.
+                    break; // Who renews them is gone, so these are the last ones.
                 }
                 retire.cancel();
             }
@@ -76,10 +76,9 @@ pub async fn serve(
 async fn serve_with(
     service: Service,
     listener: TcpListener,
-    identity: Identity,
+    own: Credentials,
     retire: CancellationToken,
 ) -> Result<(), ServeError> {
-    let own = &identity.credentials;
     let tls = ServerTlsConfig::new()
         .identity(tonic::transport::Identity::from_pem(&own.certificate_pem, own.key_pem.expose()))
         .client_ca_root(Certificate::from_pem(&own.ca_pem))

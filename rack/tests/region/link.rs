@@ -123,14 +123,15 @@ async fn the_heart_beats_lives_through_failures_and_renews() {
     let gateway = Gateway::new(&identity.region, &identity.credentials).unwrap();
     // The certificate is from 2020 to 2050: it is old in 2041.
     let clock = Clock::manual("2039-01-01T00:00:00Z".parse().unwrap());
-    let (identities, mut seen) = watch::channel(identity.clone());
+    let (renewed, mut seen) = watch::channel(identity.credentials.clone());
     let boot = BootState::open(&dir.path().join("intents")).unwrap();
     let heart = Heart {
         gateway,
         boot,
         advertise: "127.0.0.1:5251".into(),
         folder: folder.clone(),
-        identity: identities,
+        identity: identity.clone(),
+        renewed,
         clock: clock.clone(),
     };
     fake.state().failures = vec![Status::unavailable("busy")];
@@ -141,9 +142,9 @@ async fn the_heart_beats_lives_through_failures_and_renews() {
     assert_eq!(fake.state().heartbeats[0].snapshot_id, "", "nothing is held yet");
     clock.advance(chrono::TimeDelta::days(800));
     tokio::time::timeout(Duration::from_secs(20), seen.changed()).await.unwrap().unwrap();
-    assert_ne!(seen.borrow().credentials.certificate_pem, identity.credentials.certificate_pem);
+    assert_ne!(seen.borrow().certificate_pem, identity.credentials.certificate_pem);
     let kept = folder.load().unwrap().unwrap();
-    assert_eq!(kept.credentials.certificate_pem, seen.borrow().credentials.certificate_pem);
+    assert_eq!(kept.credentials.certificate_pem, seen.borrow().certificate_pem);
     let before = fake.state().heartbeats.len();
     until("a heartbeat after the renewal", || fake.state().heartbeats.len() > before).await;
     let (first, last) = {

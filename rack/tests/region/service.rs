@@ -28,7 +28,7 @@ struct Rack {
     fake: Fake,
     address: SocketAddr,
     boot: BootState,
-    identities: watch::Sender<Identity>,
+    renewed: watch::Sender<Credentials>,
     stop: CancellationToken,
     serving: JoinHandle<Result<(), service::ServeError>>,
     _dir: TempDir,
@@ -44,10 +44,10 @@ impl Rack {
         let service = Service::new(identity.rack_id, boot.clone(), blobs, Bmcs::default());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (identities, seen) = watch::channel(identity);
+        let (renewed, seen) = watch::channel(identity.credentials);
         let stop = CancellationToken::new();
         let serving = tokio::spawn(service::serve(service, listener, seen, stop.clone()));
-        Self { fake, address, boot, identities, stop, serving, _dir: dir }
+        Self { fake, address, boot, renewed, stop, serving, _dir: dir }
     }
 
     fn client(&self, credentials: Option<&Credentials>) -> Client {
@@ -167,8 +167,7 @@ async fn a_renewed_identity_is_served_without_a_gap() {
     let ask = proto::GetStatusRequest {};
     client.get_status(ask).await.unwrap();
     for _ in 0..3 {
-        let renewed = Identity::new(rack.fake.address.to_string(), rack.fake.ca.rack()).unwrap();
-        rack.identities.send_replace(renewed);
+        rack.renewed.send_replace(rack.fake.ca.rack());
         for _ in 0..5 {
             // The old connection may be told to go in the middle of a call; the next call is on a new one.
             if let Err(status) = client.get_status(ask).await {
