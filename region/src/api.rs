@@ -23,14 +23,18 @@ use farrier_proto::{
     rack::rack_gateway_server::RackGatewayServer,
     v1::{
         events_server::EventsServer, images_server::ImagesServer, machines_server::MachinesServer,
-        racks_server::RacksServer, subnets_server::SubnetsServer, tokens_server::TokensServer, users_server::UsersServer,
+        racks_server::RacksServer, subnets_server::SubnetsServer, tokens_server::TokensServer,
+        users_server::UsersServer,
     },
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Certificate, Identity, Server, ServerTlsConfig,
-    server::{Router, TcpIncoming},
+use tonic::{
+    server::NamedService as _,
+    transport::{
+        Certificate, Identity, Server, ServerTlsConfig,
+        server::{Router, TcpIncoming},
+    },
 };
 
 use crate::{app::App, pki};
@@ -64,7 +68,12 @@ pub enum ServeError {
 ///
 /// # Errors
 /// TLS cannot be set up, or the listener broke.
-pub async fn serve(app: App, listener: TcpListener, identity: &pki::Identity, stop: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    app: App,
+    listener: TcpListener,
+    identity: &pki::Identity,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
     let tls = ServerTlsConfig::new()
         .identity(Identity::from_pem(&identity.cert_pem, identity.key_pem.expose()))
         .client_ca_root(Certificate::from_pem(app.ca.ca_pem()))
@@ -91,11 +100,11 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
     health.set_serving::<EventsServer<Api>>().await;
     health.set_serving::<RackGatewayServer<Api>>().await;
     // Python's grpcio-reflection and older grpcurl speak only v1alpha.
-    let reflection = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let (now, before) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     Ok(server
         .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(now)
+        .add_service(before)
         .add_service(MachinesServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(SubnetsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(RacksServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
@@ -104,6 +113,25 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
         .add_service(TokensServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(EventsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(RackGatewayServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE)))
+}
+
+/// Tells of what is served here, not of all that the contract holds.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    let served = [
+        MachinesServer::<Api>::NAME,
+        SubnetsServer::<Api>::NAME,
+        RacksServer::<Api>::NAME,
+        ImagesServer::<Api>::NAME,
+        UsersServer::<Api>::NAME,
+        TokensServer::<Api>::NAME,
+        EventsServer::<Api>::NAME,
+        RackGatewayServer::<Api>::NAME,
+    ];
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("grpc.health.v1.Health");
+    served.into_iter().fold(builder, tonic_reflection::server::Builder::with_service_name)
 }
 
 #[cfg(test)]

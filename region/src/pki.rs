@@ -3,10 +3,19 @@
 //! **Invariant:** a rack's certificate holds only names made from the rack's id; of its request the public key alone is
 //! used. It does not hold [`tls::SERVER_NAME`], so no rack can pass for the region.
 
-use std::{fs, io, net::IpAddr, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use chrono::TimeDelta;
-use farrier_common::{clock::Timestamp, id::RackId, secret::{Secret, sha256_hex}, tls};
+use farrier_common::{
+    clock::Timestamp,
+    id::RackId,
+    secret::{Secret, sha256_hex},
+    tls,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType,
@@ -36,7 +45,9 @@ pub enum PkiError {
         source: io::Error,
     },
     /// The certificate is there, its key is not.
-    #[error("{0} is missing, though ca.pem is there: restore it from a backup, or remove both and enrol all racks anew")]
+    #[error(
+        "{0} is missing, though ca.pem is there: restore it from a backup, or remove both and enrol all racks anew"
+    )]
     KeyLost(PathBuf),
     /// A key, certificate or request cannot be.
     #[error("{what}")]
@@ -116,7 +127,9 @@ impl Ca {
         let mut params = leaf("Farrier region", now, TimeDelta::days(REGION_DAYS))?;
         params.subject_alt_names = vec![dns(tls::SERVER_NAME)?, uri(tls::REGION_IDENTITY)?];
         for host in hosts {
-            params.subject_alt_names.push(host.parse::<IpAddr>().map_or_else(|_| dns(host), |ip| Ok(SanType::IpAddress(ip)))?);
+            params
+                .subject_alt_names
+                .push(host.parse::<IpAddr>().map_or_else(|_| dns(host), |ip| Ok(SanType::IpAddress(ip)))?);
         }
         let cert = params.signed_by(&key, &self.issuer).map_err(malformed("the region's certificate"))?;
         Ok(Identity { cert_pem: cert.pem(), key_pem: key.serialize_pem().into() })

@@ -1,6 +1,12 @@
 //! The composition: a running region from its configuration.
 
-use std::{fs, io, net::SocketAddr, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use farrier_common::{

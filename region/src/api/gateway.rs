@@ -33,7 +33,10 @@ impl RackGateway for Api {
         }))
     }
 
-    async fn renew_certificate(&self, request: Request<rack::RenewCertificateRequest>) -> Answer<rack::RenewCertificateResponse> {
+    async fn renew_certificate(
+        &self,
+        request: Request<rack::RenewCertificateRequest>,
+    ) -> Answer<rack::RenewCertificateResponse> {
         self.of_rack(request, |app, rack, q| async move {
             let certificate_pem = app.renew(&rack, &q.csr_pem).await?;
             Ok(rack::RenewCertificateResponse { certificate_pem, ca_pem: app.ca.ca_pem().to_owned() })
@@ -49,7 +52,10 @@ impl RackGateway for Api {
         .await
     }
 
-    async fn report_boot_steps(&self, request: Request<rack::ReportBootStepsRequest>) -> Answer<rack::ReportBootStepsResponse> {
+    async fn report_boot_steps(
+        &self,
+        request: Request<rack::ReportBootStepsRequest>,
+    ) -> Answer<rack::ReportBootStepsResponse> {
         self.of_rack(request, |app, _, q| async move {
             app.report_steps(parse::steps(q.steps)?).await?;
             Ok(rack::ReportBootStepsResponse {})
@@ -95,7 +101,10 @@ impl RackGateway for Api {
         .await
     }
 
-    async fn relay_report_task(&self, request: Request<rack::RelayReportTaskRequest>) -> Answer<agent::ReportTaskResponse> {
+    async fn relay_report_task(
+        &self,
+        request: Request<rack::RelayReportTaskRequest>,
+    ) -> Answer<agent::ReportTaskResponse> {
         self.of_rack(request, |app, rack, q| async move {
             let told = parse::required("request", q.request)?;
             let report = parse::report(told.report)?;
@@ -106,7 +115,10 @@ impl RackGateway for Api {
         .await
     }
 
-    async fn authorize_blob(&self, request: Request<rack::AuthorizeBlobRequest>) -> Answer<rack::AuthorizeBlobResponse> {
+    async fn authorize_blob(
+        &self,
+        request: Request<rack::AuthorizeBlobRequest>,
+    ) -> Answer<rack::AuthorizeBlobResponse> {
         self.of_rack(request, |app, rack, q| async move {
             let found = app.authorize_blob(&rack, &q.boot_id, &Secret::new(q.session), &q.sha256).await?;
             Ok(rack::AuthorizeBlobResponse { blob: Some(blob(&found)) })
@@ -114,7 +126,10 @@ impl RackGateway for Api {
         .await
     }
 
-    async fn relay_phone_home(&self, request: Request<rack::RelayPhoneHomeRequest>) -> Answer<rack::RelayPhoneHomeResponse> {
+    async fn relay_phone_home(
+        &self,
+        request: Request<rack::RelayPhoneHomeRequest>,
+    ) -> Answer<rack::RelayPhoneHomeResponse> {
         self.of_rack(request, |app, rack, q| async move {
             app.phone_home(&rack, &q.boot_id, &Secret::new(q.token)).await?;
             Ok(rack::RelayPhoneHomeResponse {})

@@ -57,12 +57,17 @@ impl Images for Api {
     }
 
     async fn create_image(&self, request: Request<v1::CreateImageRequest>) -> Answer<v1::Image> {
-        self.mutate(("CreateImage", LONG), request, render, |app, ask, q| async move { app.image_create(&ask, new(q)?).await })
-            .await
+        self.mutate(("CreateImage", LONG), request, render, |app, ask, q| async move {
+            app.image_create(&ask, new(q)?).await
+        })
+        .await
     }
 }
 
-async fn take(mut upload: Box<Upload>, parts: &mut Streaming<v1::UploadBlobRequest>) -> std::result::Result<(), Status> {
+async fn take(
+    mut upload: Box<Upload>,
+    parts: &mut Streaming<v1::UploadBlobRequest>,
+) -> std::result::Result<(), Status> {
     while let Some(part) = part(parts).await? {
         upload.write(chunk(part)?).await?;
     }

@@ -17,12 +17,17 @@ use crate::domain::lifecycle::State;
 #[tonic::async_trait]
 impl Machines for Api {
     async fn get_machine(&self, request: Request<v1::GetMachineRequest>) -> Answer<v1::Machine> {
-        self.read(request, |app, user, q| async move { Ok(render::machine(&app.machine_get(&user, &q.machine).await?)) }).await
+        self.read(
+            request,
+            |app, user, q| async move { Ok(render::machine(&app.machine_get(&user, &q.machine).await?)) },
+        )
+        .await
     }
 
     async fn list_machines(&self, request: Request<v1::ListMachinesRequest>) -> Answer<v1::ListMachinesResponse> {
         self.read(request, |app, user, q| async move {
-            let states = q.states.iter().map(|s| words::state_from_wire("states", *s)).collect::<Result<Vec<State>, _>>()?;
+            let states =
+                q.states.iter().map(|s| words::state_from_wire("states", *s)).collect::<Result<Vec<State>, _>>()?;
             let (listed, revision) = app.machine_list(&user, states, &page(q.page)?).await?;
             let next_page_token = next_token(&listed);
             Ok(v1::ListMachinesResponse {

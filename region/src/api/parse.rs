@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn pages_have_bounds_and_their_tokens_are_checked() {
-        let ask = |page_size, page_token: &str| page(Some(v1::PageRequest { page_size, page_token: page_token.to_owned() }));
+        let ask =
+            |page_size, page_token: &str| page(Some(v1::PageRequest { page_size, page_token: page_token.to_owned() }));
         assert_eq!(page(None).unwrap(), Page { after: None, size: 50 });
         assert_eq!(ask(1000, "").unwrap().size, 1000);
         for bad in [-1, 1001] {

@@ -31,7 +31,10 @@ impl Racks for Api {
         .await
     }
 
-    async fn create_join_token(&self, request: Request<v1::CreateJoinTokenRequest>) -> Answer<v1::CreateJoinTokenResponse> {
+    async fn create_join_token(
+        &self,
+        request: Request<v1::CreateJoinTokenRequest>,
+    ) -> Answer<v1::CreateJoinTokenResponse> {
         let ticket = self
             .mutate(("CreateJoinToken", SHORT), request, ticket, |app, ask, q| async move {
                 let seconds = if q.valid_seconds == 0 { JOIN_SECONDS } else { q.valid_seconds };

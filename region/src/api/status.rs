@@ -35,8 +35,12 @@ impl From<Error> for Status {
                 details.add_bad_request_violation(&field, reason);
                 (Code::InvalidArgument, "INVALID_FIELD", vec![("field", field)])
             }
-            Error::NotFound { kind, name } => (Code::NotFound, "NOT_FOUND", vec![("kind", kind.to_owned()), ("name", name)]),
-            Error::Exists { kind, name } => (Code::AlreadyExists, "EXISTS", vec![("kind", kind.to_owned()), ("name", name)]),
+            Error::NotFound { kind, name } => {
+                (Code::NotFound, "NOT_FOUND", vec![("kind", kind.to_owned()), ("name", name)])
+            }
+            Error::Exists { kind, name } => {
+                (Code::AlreadyExists, "EXISTS", vec![("kind", kind.to_owned()), ("name", name)])
+            }
             Error::Conflict { name, etag } => (Code::Aborted, "CHANGED", vec![("name", name), ("etag", etag)]),
             Error::Refused { machine, state, event, allowed } => {
                 refusal = Some(StateRefusal {

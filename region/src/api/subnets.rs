@@ -43,14 +43,17 @@ impl Subnets for Api {
 
 fn new(q: v1::CreateSubnetRequest) -> Result<NewSubnet> {
     let spec = q.spec.ok_or_else(|| Error::invalid("spec", "is required"))?;
-    let cidr: Ipv4Net =
-        spec.cidr.parse().map_err(|_| Error::invalid("spec.cidr", format!("{:?} is not a network such as 10.77.0.0/24", spec.cidr)))?;
+    let cidr: Ipv4Net = spec
+        .cidr
+        .parse()
+        .map_err(|_| Error::invalid("spec.cidr", format!("{:?} is not a network such as 10.77.0.0/24", spec.cidr)))?;
     let start = parse::ipv4("spec.dynamic_start", &spec.dynamic_start)?;
     let end = parse::ipv4("spec.dynamic_end", &spec.dynamic_end)?;
     if spec.dns_servers.len() > MOST_RESOLVERS {
         return Err(Error::invalid("spec.dns_servers", format!("at most {MOST_RESOLVERS} are told to machines")));
     }
-    let dns = spec.dns_servers.iter().enumerate().map(|(place, a)| parse::ipv4(&format!("spec.dns_servers[{place}]"), a));
+    let dns =
+        spec.dns_servers.iter().enumerate().map(|(place, a)| parse::ipv4(&format!("spec.dns_servers[{place}]"), a));
     Ok(NewSubnet {
         name: parse::optional("name", &q.name)?,
         cidr,

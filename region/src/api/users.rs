@@ -62,8 +62,10 @@ impl Tokens for Api {
     }
 
     async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Answer<v1::Token> {
-        self.mutate(("RevokeToken", SHORT), request, token, |app, ask, q| async move { app.token_revoke(&ask, &q.token).await })
-            .await
+        self.mutate(("RevokeToken", SHORT), request, token, |app, ask, q| async move {
+            app.token_revoke(&ask, &q.token).await
+        })
+        .await
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use farrier_common::{hardware::Compression, id::{Id, Kind}};
+use farrier_common::{
+    hardware::Compression,
+    id::{Id, Kind},
+};
 use futures_util::{Stream, stream};
 use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
@@ -119,7 +122,10 @@ impl Blobs {
         }
         if let Some(have) = self.size(sha256)? {
             if have != size {
-                return Err(Error::invalid("header.size_bytes", format!("the blob {sha256} is there and has {have} bytes")));
+                return Err(Error::invalid(
+                    "header.size_bytes",
+                    format!("the blob {sha256} is there and has {have} bytes"),
+                ));
             }
             return Ok(Begun::There);
         }
@@ -144,7 +150,11 @@ impl Blobs {
     ///
     /// # Errors
     /// It is not there or cannot be read.
-    pub async fn read(&self, sha256: &str, offset: u64) -> Result<(u64, impl Stream<Item = Result<Vec<u8>>> + Send + use<>)> {
+    pub async fn read(
+        &self,
+        sha256: &str,
+        offset: u64,
+    ) -> Result<(u64, impl Stream<Item = Result<Vec<u8>>> + Send + use<>)> {
         let path = self.path(sha256)?;
         let missing = Error::not_found("blob", sha256);
         let opened = blocking(move || {

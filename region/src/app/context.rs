@@ -120,7 +120,10 @@ mod tests {
     #[test]
     fn a_page_is_cut_and_tells_what_comes_next() {
         let page = Page { after: None, size: 2 };
-        assert_eq!(page.cut(vec![1, 2, 3], ToString::to_string), Listed { items: vec![1, 2], next: Some("2".to_owned()) });
+        assert_eq!(
+            page.cut(vec![1, 2, 3], ToString::to_string),
+            Listed { items: vec![1, 2], next: Some("2".to_owned()) }
+        );
         assert_eq!(page.cut(vec![1, 2], ToString::to_string), Listed { items: vec![1, 2], next: None });
     }
 

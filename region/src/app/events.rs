@@ -27,7 +27,13 @@ impl App {
     ///
     /// # Errors
     /// There is no such machine; the page token is foreign.
-    pub async fn event_list(&self, user: &User, machine: &str, kind: Option<EventKind>, page: &Page) -> Result<Listed<LoggedEvent>> {
+    pub async fn event_list(
+        &self,
+        user: &User,
+        machine: &str,
+        kind: Option<EventKind>,
+        page: &Page,
+    ) -> Result<Listed<LoggedEvent>> {
         let machine = self.event_scope(user, machine).await?;
         let items = self.store.event_list(page.after_revision()?, machine, kind, page.size + 1).await?;
         let mut cut = page.cut(items, |e| e.revision.to_string());
@@ -51,7 +57,9 @@ impl App {
         let after = match after {
             -1 => self.store.event_revision().await?,
             0.. => after,
-            _ => return Err(Error::invalid("after_revision", "must be a revision, 0 for all, or -1 for new ones only")),
+            _ => {
+                return Err(Error::invalid("after_revision", "must be a revision, 0 for all, or -1 for new ones only"));
+            }
         };
         let watch = Watch { app: self.clone(), user, machine, after, ready: VecDeque::new(), changed };
         Ok(stream::try_unfold(watch, |mut watch| async move { Ok(watch.next().await?.map(|event| (event, watch))) }))
@@ -82,7 +90,9 @@ impl Watch {
                 return Ok(Some(event));
             }
             if self.app.stop.is_cancelled() {
-                return Err(Error::Unavailable("the region is stopping; watch again from the last revision".to_owned()));
+                return Err(Error::Unavailable(
+                    "the region is stopping; watch again from the last revision".to_owned(),
+                ));
             }
             self.changed.mark_unchanged();
             let batch = self.app.store.event_list(self.after, self.machine, None, BATCH).await?;
@@ -108,7 +118,7 @@ impl Watch {
     }
 }
 
-/// Machines that are only met are for admins.
+/// Machines that are only met, and who was given which token, are for admins.
 fn may_see(user: &User, event: &LoggedEvent) -> bool {
-    user.role == Role::Admin || event.body.to != Some(State::New)
+    user.role == Role::Admin || (event.body.to != Some(State::New) && event.body.kind != EventKind::User)
 }

@@ -8,7 +8,12 @@ mod seed;
 mod session;
 mod steps;
 
-use farrier_common::{clock::Timestamp, hardware::{Architecture, Firmware}, id::BootId, net::MacAddr};
+use farrier_common::{
+    clock::Timestamp,
+    hardware::{Architecture, Firmware},
+    id::BootId,
+    net::MacAddr,
+};
 use std::net::Ipv4Addr;
 
 use super::App;
@@ -59,7 +64,8 @@ impl App {
     /// # Errors
     /// There is no such rack any more.
     pub async fn authenticate_rack(&self, certificate: &[u8]) -> Result<Rack> {
-        let nobody = || Error::Unauthenticated("the client certificate is not that of a rack of this region".to_owned());
+        let nobody =
+            || Error::Unauthenticated("the client certificate is not that of a rack of this region".to_owned());
         let id = crate::pki::rack_of(certificate).ok_or_else(nobody)?;
         self.store.rack_get(id).await?.ok_or_else(nobody)
     }

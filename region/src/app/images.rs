@@ -92,7 +92,8 @@ impl App {
             created_at: self.clock.now(),
         };
         let agents = image.name == self.policy.ephemeral_image;
-        let event = noted(EventKind::Image, ask.actor(), format!("image {} ({}) was made", image.name, image.architecture));
+        let event =
+            noted(EventKind::Image, ask.actor(), format!("image {} ({}) was made", image.name, image.architecture));
         let made = self.store.image_insert(Some(&ask.request), image, new.replace, event, ask.renderer()).await?;
         if agents {
             self.racks.request_sync_all();
@@ -112,7 +113,14 @@ impl App {
                 (content.sha256, content.size)
             }
         };
-        Ok(Blob { role: new.role, sha256: new.sha256.clone(), size, compression: new.compression, content_sha256, content_size })
+        Ok(Blob {
+            role: new.role,
+            sha256: new.sha256.clone(),
+            size,
+            compression: new.compression,
+            content_sha256,
+            content_size,
+        })
     }
 }
 

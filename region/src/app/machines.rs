@@ -9,7 +9,10 @@ mod verbs;
 
 use farrier_common::clock::Timestamp;
 
-use super::{App, context::{Listed, Page}};
+use super::{
+    App,
+    context::{Listed, Page},
+};
 use crate::{
     domain::{
         Error, Result,
@@ -21,8 +24,8 @@ use crate::{
     store::{MachineFilter, MachineView, TimelineRow},
 };
 
-pub(super) use create::{birth, born, interfaces};
 pub use create::NewMachine;
+pub(super) use create::{birth, born, interfaces};
 pub use deploy::Wanted;
 pub use power::PowerAction;
 pub use user_data::MOST_USER_DATA;
@@ -58,7 +61,12 @@ impl App {
     ///
     /// # Errors
     /// The page token is foreign.
-    pub async fn machine_list(&self, user: &User, states: Vec<State>, page: &Page) -> Result<(Listed<MachineView>, i64)> {
+    pub async fn machine_list(
+        &self,
+        user: &User,
+        states: Vec<State>,
+        page: &Page,
+    ) -> Result<(Listed<MachineView>, i64)> {
         let hide = if user.role == Role::Admin { Vec::new() } else { vec![State::New] };
         let filter = MachineFilter { states, hide };
         let (items, revision) = self.store.machine_list(filter, page.after()?, page.size + 1).await?;
@@ -88,7 +96,9 @@ fn next_step(m: &Machine, allowed: &[Event]) -> String {
     let verbs = allowed.iter().map(|e| e.as_str()).collect::<Vec<_>>().join(", ");
     let may = if verbs.is_empty() { "nothing that you may do".to_owned() } else { format!("you may: {verbs}") };
     match m.state {
-        State::New => format!("nothing happens by itself until it is commissioned, which needs the account of its BMC; {may}"),
+        State::New => {
+            format!("nothing happens by itself until it is commissioned, which needs the account of its BMC; {may}")
+        }
         State::Ready => format!("nothing happens by itself until it is allocated; {may}"),
         State::Allocated => format!("nothing happens by itself until its owner deploys or releases it; {may}"),
         State::Deployed => format!("nothing happens by itself until it is released; {may}"),

@@ -61,7 +61,12 @@ impl App {
     ///
     /// # Errors
     /// Not an admin; the time is out of bounds.
-    pub async fn join_token_create(&self, ask: &Ask<JoinTicket>, name: Name, valid_seconds: u32) -> Result<Once<JoinTicket>> {
+    pub async fn join_token_create(
+        &self,
+        ask: &Ask<JoinTicket>,
+        name: Name,
+        valid_seconds: u32,
+    ) -> Result<Once<JoinTicket>> {
         needs(&ask.user, Role::Admin, "make join tokens")?;
         if !(1..=MOST_SECONDS).contains(&valid_seconds) {
             return Err(Error::invalid("valid_seconds", format!("must be 1 to {MOST_SECONDS}, or 0 for an hour")));

@@ -10,13 +10,7 @@ use super::{
     context::{Ask, Listed, Page, needs, noted},
 };
 use crate::{
-    domain::{
-        Error, Result,
-        event::EventKind,
-        network::Subnet,
-        rack::Rack,
-        user::Role,
-    },
+    domain::{Error, Result, event::EventKind, network::Subnet, rack::Rack, user::Role},
     store::Once,
 };
 
@@ -93,10 +87,7 @@ impl App {
         let (render, name) = (ask.renderer(), rack.name.clone());
         let view = move |subnet: &Subnet| SubnetView { subnet: subnet.clone(), rack: name.clone() };
         let rendered = view.clone();
-        let made = self
-            .store
-            .subnet_insert(Some(&ask.request), subnet, event, move |s| render(&rendered(s)))
-            .await?;
+        let made = self.store.subnet_insert(Some(&ask.request), subnet, event, move |s| render(&rendered(s))).await?;
         self.racks.request_sync(rack.id);
         Ok(made.map(|s| view(&s)))
     }

@@ -45,10 +45,19 @@ impl App {
     ///
     /// # Errors
     /// Another's token, and not an admin; the comment or the time is too long.
-    pub async fn token_create(&self, ask: &Ask<TokenView>, user: &str, comment: &str, seconds: u64) -> Result<Once<TokenView>> {
+    pub async fn token_create(
+        &self,
+        ask: &Ask<TokenView>,
+        user: &str,
+        comment: &str,
+        seconds: u64,
+    ) -> Result<Once<TokenView>> {
         let user = self.whose(&ask.user, user).await?;
         if clip(comment, MOST_COMMENT) != comment {
-            return Err(Error::invalid("comment", format!("may have {MOST_COMMENT} characters, none of them control characters")));
+            return Err(Error::invalid(
+                "comment",
+                format!("may have {MOST_COMMENT} characters, none of them control characters"),
+            ));
         }
         let lasts = i64::try_from(seconds).ok().filter(|_| seconds <= MOST_SECONDS).map(TimeDelta::seconds);
         let lasts = lasts.ok_or_else(|| Error::invalid("valid_seconds", format!("must be 0 to {MOST_SECONDS}")))?;
@@ -65,10 +74,8 @@ impl App {
         let event = noted(EventKind::User, ask.actor(), format!("token {} of user {} was made", token.id, user.name));
         let (view, render) = (seen_as(user.name), ask.renderer());
         let rendered = view.clone();
-        let made = self
-            .store
-            .token_insert(Some(&ask.request), token, &digest, event, move |t| render(&rendered(t)))
-            .await?;
+        let made =
+            self.store.token_insert(Some(&ask.request), token, &digest, event, move |t| render(&rendered(t))).await?;
         Ok(made.map(|t| view(&t)))
     }
 
@@ -87,8 +94,7 @@ impl App {
         let event = noted(EventKind::User, ask.actor(), format!("token {id} of user {} was revoked", user.name));
         let (view, render) = (seen_as(user.name), ask.renderer());
         let rendered = view.clone();
-        let made =
-            self.store.token_revoke(Some(&ask.request), id, event, move |t| render(&rendered(t))).await?;
+        let made = self.store.token_revoke(Some(&ask.request), id, event, move |t| render(&rendered(t))).await?;
         Ok(made.map(|t| view(&t)))
     }
 

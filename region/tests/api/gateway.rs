@@ -37,7 +37,11 @@ fn enlist(last: u8) -> rack::RelayEnlistRequest {
 }
 
 fn beat() -> rack::HeartbeatRequest {
-    rack::HeartbeatRequest { address: "127.0.0.1:9".to_owned(), software_version: "test".to_owned(), ..Default::default() }
+    rack::HeartbeatRequest {
+        address: "127.0.0.1:9".to_owned(),
+        software_version: "test".to_owned(),
+        ..Default::default()
+    }
 }
 
 /// A boot of a machine in a working state, with a task.
@@ -173,7 +177,10 @@ async fn a_machine_that_is_met_is_noted_once() {
     let get = || v1::GetMachineRequest { machine: met.machine_name.clone() };
     let machine = machines.get_machine(by(&site.admin, get())).await.unwrap().into_inner();
     let status = machine.status.unwrap();
-    assert_eq!((status.state(), status.rack.as_str(), status.firmware()), (MachineState::New, "r1", v1::Firmware::Uefi));
+    assert_eq!(
+        (status.state(), status.rack.as_str(), status.firmware()),
+        (MachineState::New, "r1", v1::Firmware::Uefi)
+    );
     assert_eq!(status.interfaces.iter().map(|i| i.address.as_str()).collect::<Vec<_>>(), ["10.1.0.2", ""]);
     assert_eq!(status.reason, "met on the network; its BMC says it is at 10.1.0.9");
 
@@ -235,7 +242,8 @@ async fn a_boot_token_works_once_and_results_count_once() {
     assert_eq!(what, Task::Inventory(agent::InventoryTask {}));
     assert_eq!(boot.task(&mut rack).await.0, task, "asking again gets the same task");
     let progress = agent::Progress { done: 44 << 20, total: 104 << 20, unit: "bytes".to_owned(), text: String::new() };
-    let told = rack.client.relay_report_task(boot.report(&task, Report::Progress(progress))).await.unwrap().into_inner();
+    let told =
+        rack.client.relay_report_task(boot.report(&task, Report::Progress(progress))).await.unwrap().into_inner();
     assert!(!told.stop);
     let row = site.app.store.task_current(boot.id).await.unwrap().unwrap();
     assert_eq!(row.status, TaskStatus::Running("42 % (44 of 104 MiB)".to_owned()));
@@ -311,10 +319,18 @@ async fn a_deployment_hands_out_image_and_seed_and_waits_for_the_system() {
         session: session.to_owned(),
         sha256: sha256.to_owned(),
     };
-    assert_eq!(rack.client.authorize_blob(read(&boot.session, &blob.sha256)).await.unwrap().into_inner().blob, Some(blob.clone()));
+    assert_eq!(
+        rack.client.authorize_blob(read(&boot.session, &blob.sha256)).await.unwrap().into_inner().blob,
+        Some(blob.clone())
+    );
     refused(rack.client.authorize_blob(read("no", &blob.sha256)).await, Code::PermissionDenied);
     refused(rack.client.authorize_blob(read(&boot.session, &"0".repeat(64))).await, Code::PermissionDenied);
-    let mut stream = rack.client.download_blob(rack::DownloadBlobRequest { sha256: blob.sha256.clone(), offset: 5 }).await.unwrap().into_inner();
+    let mut stream = rack
+        .client
+        .download_blob(rack::DownloadBlobRequest { sha256: blob.sha256.clone(), offset: 5 })
+        .await
+        .unwrap()
+        .into_inner();
     let mut bytes = 0;
     while let Some(message) = stream.message().await.unwrap() {
         assert_eq!(message.size_bytes, blob.size_bytes);
@@ -331,7 +347,11 @@ async fn a_deployment_hands_out_image_and_seed_and_waits_for_the_system() {
     assert!(text(&seed.meta_data).contains(&boot.id.to_string()));
     assert!(text(&seed.network_config).contains("52:54:00:00:00:02"));
     let token = phone_home_token(&site.app.vault, boot.id);
-    assert!(text(&seed.vendor_data).contains(&format!("http://10.1.0.1:5248/phone-home/{}/{}", boot.id, token.expose())));
+    assert!(text(&seed.vendor_data).contains(&format!(
+        "http://10.1.0.1:5248/phone-home/{}/{}",
+        boot.id,
+        token.expose()
+    )));
 
     let home = |token: &str| rack::RelayPhoneHomeRequest {
         boot_id: boot.id.to_string(),
@@ -379,7 +399,10 @@ async fn what_racks_saw_is_in_the_timeline_once() {
     let told = Machines::new(site.channel.clone()).explain_machine(by(&site.admin, ask)).await.unwrap().into_inner();
     assert_eq!(told.timeline.iter().filter(|e| e.kind == "dhcp" && e.text == "ACK 10.1.0.3").count(), 1);
     for bad in [step("nonsense", "52:54:00:00:00:02"), step("dhcp", "nonsense")] {
-        refused(rack.client.report_boot_steps(rack::ReportBootStepsRequest { steps: vec![bad] }).await, Code::InvalidArgument);
+        refused(
+            rack.client.report_boot_steps(rack::ReportBootStepsRequest { steps: vec![bad] }).await,
+            Code::InvalidArgument,
+        );
     }
     let many = (0..501).map(|_| step("dhcp", "52:54:00:00:00:02")).collect();
     refused(rack.client.report_boot_steps(rack::ReportBootStepsRequest { steps: many }).await, Code::InvalidArgument);

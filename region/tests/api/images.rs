@@ -12,7 +12,12 @@ use crate::site::{Machines, Site, by, options, refused};
 
 type Images = v1::images_client::ImagesClient<tonic::transport::Channel>;
 
-async fn upload(site: &Site, token: &str, announced: &str, bytes: &[u8]) -> Result<Response<v1::UploadBlobResponse>, Status> {
+async fn upload(
+    site: &Site,
+    token: &str,
+    announced: &str,
+    bytes: &[u8],
+) -> Result<Response<v1::UploadBlobResponse>, Status> {
     let header = v1::BlobHeader { sha256: announced.to_owned(), size_bytes: bytes.len() as u64 };
     let mut parts = vec![Part::Header(header)];
     parts.extend(bytes.chunks(1 << 20).map(|c| Part::Chunk(c.to_vec())));
@@ -26,7 +31,8 @@ pub(crate) async fn disk_image(site: &Site, name: &str) -> v1::Image {
     let packed = zstd::encode_all(plain.as_slice(), 1).unwrap();
     let sha256 = sha256_hex(&packed);
     upload(site, &site.admin, &sha256, &packed).await.unwrap();
-    let made = Images::new(site.channel.clone()).create_image(by(&site.admin, new(name, &sha256))).await.unwrap().into_inner();
+    let made =
+        Images::new(site.channel.clone()).create_image(by(&site.admin, new(name, &sha256))).await.unwrap().into_inner();
     let blob = &made.blobs[0];
     assert_eq!((blob.content_sha256.as_str(), blob.content_size_bytes), (sha256_hex(&plain).as_str(), 3_000_000));
     assert_eq!(blob.size_bytes, packed.len() as u64);
@@ -120,14 +126,24 @@ async fn a_deployment_must_fit_and_its_user_data_is_sealed() {
     let phones = b"#cloud-config\nphone_home:\n  url: http://elsewhere/\n";
     let status = refused(machines.deploy_machine(by(&ulf, deploy(phones, "debian", ""))).await, Code::InvalidArgument);
     assert!(status.message().starts_with("user_data: has a top-level phone_home key"), "{status:?}");
-    let status = refused(machines.deploy_machine(by(&ulf, deploy(b"", "debian", "disk-2"))).await, Code::InvalidArgument);
+    let status =
+        refused(machines.deploy_machine(by(&ulf, deploy(b"", "debian", "disk-2"))).await, Code::InvalidArgument);
     assert!(status.message().contains("it has: disk-1 (vda)"), "{status:?}");
     refused(machines.deploy_machine(by(&ulf, deploy(b"", "ubuntu", ""))).await, Code::NotFound);
-    refused(machines.deploy_machine(by(&ulf, deploy(&vec![b'#'; (1 << 20) + 1], "debian", ""))).await, Code::InvalidArgument);
+    refused(
+        machines.deploy_machine(by(&ulf, deploy(&vec![b'#'; (1 << 20) + 1], "debian", ""))).await,
+        Code::InvalidArgument,
+    );
 
     let secret = b"#cloud-config\npassword: correct-horse\n";
     let deployed = machines.deploy_machine(by(&ulf, deploy(secret, "debian", "disk-1"))).await.unwrap().into_inner();
     assert_eq!(deployed.status.unwrap().state(), MachineState::Deploying);
     assert_eq!(deployed.intent.unwrap().image, "debian");
     assert!(!site.database().windows(13).any(|w| w == b"correct-horse"), "user data is kept sealed");
+    let purpose = format!("user-data/{}", site.id_of("m1").await);
+    assert!(site.app.store.secret_get(&purpose).await.unwrap().is_some());
+    site.engine("m1", Some(Event::Fail), |_| {}).await;
+    let release = v1::ReleaseMachineRequest { options: options(), machine: "m1".to_owned(), ..Default::default() };
+    machines.release_machine(by(&ulf, release)).await.unwrap();
+    assert!(site.app.store.secret_get(&purpose).await.unwrap().is_none(), "released, it is forgotten");
 }

@@ -27,7 +27,12 @@ fn release(machine: &str) -> v1::ReleaseMachineRequest {
 }
 
 fn deploy(machine: &str) -> v1::DeployMachineRequest {
-    v1::DeployMachineRequest { options: options(), machine: machine.to_owned(), image: "debian".to_owned(), ..Default::default() }
+    v1::DeployMachineRequest {
+        options: options(),
+        machine: machine.to_owned(),
+        image: "debian".to_owned(),
+        ..Default::default()
+    }
 }
 
 fn get(machine: &str) -> v1::GetMachineRequest {
@@ -48,10 +53,16 @@ async fn a_machine_is_added_by_hand_once() {
     let status = made.status.clone().unwrap();
     assert_eq!((made.name.as_str(), status.state(), status.rack.as_str()), ("m1", MachineState::Commissioning, "r1"));
     // .1 is the router and .2 the BMC.
-    assert_eq!(status.interfaces, [v1::NetworkInterface { mac: "52:54:00:00:00:02".into(), address: "10.1.0.3".into(), boot: true }]);
+    assert_eq!(
+        status.interfaces,
+        [v1::NetworkInterface { mac: "52:54:00:00:00:02".into(), address: "10.1.0.3".into(), boot: true }]
+    );
     assert_eq!(made.labels.len(), 8);
     let bmc = made.intent.as_ref().unwrap().bmc.clone().unwrap();
-    assert_eq!((bmc.address.as_str(), bmc.port, bmc.username.as_str(), bmc.managed_account), ("10.1.0.2", 623, "root", false));
+    assert_eq!(
+        (bmc.address.as_str(), bmc.port, bmc.username.as_str(), bmc.managed_account),
+        ("10.1.0.2", 623, "root", false)
+    );
     // The labels travel in any order.
     for _ in 0..5 {
         let mut again = request.clone();
@@ -69,7 +80,8 @@ async fn a_machine_is_added_by_hand_once() {
     assert_eq!(unnamed.status.unwrap().interfaces[0].address, "10.1.0.5");
     let no_macs = v1::CreateMachineRequest { macs: vec![], ..new_machine("m9", 9) };
     refused(machines.create_machine(by(&site.admin, no_macs)).await, Code::InvalidArgument);
-    let listed = machines.list_machines(by(&site.admin, v1::ListMachinesRequest::default())).await.unwrap().into_inner();
+    let listed =
+        machines.list_machines(by(&site.admin, v1::ListMachinesRequest::default())).await.unwrap().into_inner();
     assert_eq!(listed.machines.len(), 2);
     assert!(listed.revision > 0);
 }
@@ -102,7 +114,10 @@ async fn a_machine_is_held_by_one_user() {
     let abort = v1::AbortMachineRequest { options: options(), machine: "m1".to_owned(), comment: "why not".to_owned() };
     refused(machines.abort_machine(by(&ulf, abort.clone())).await, Code::PermissionDenied);
     let aborted = machines.abort_machine(by(&site.admin, abort)).await.unwrap().into_inner().status.unwrap();
-    assert_eq!((aborted.state(), aborted.reason.as_str()), (MachineState::FailedReleasing, "aborted by admin: why not"));
+    assert_eq!(
+        (aborted.state(), aborted.reason.as_str()),
+        (MachineState::FailedReleasing, "aborted by admin: why not")
+    );
 }
 
 #[tokio::test]
@@ -134,7 +149,10 @@ async fn a_refusal_tells_state_and_verbs() {
     let rich = tonic_types::Status::decode(status.details()).unwrap();
     let any = rich.details.iter().find(|d| d.type_url == "type.googleapis.com/farrier.v1.StateRefusal").unwrap();
     let refusal = StateRefusal::decode(any.value.as_slice()).unwrap();
-    assert_eq!((refusal.machine.as_str(), refusal.state(), refusal.verb.as_str()), ("m1", MachineState::Ready, "deploy"));
+    assert_eq!(
+        (refusal.machine.as_str(), refusal.state(), refusal.verb.as_str()),
+        ("m1", MachineState::Ready, "deploy")
+    );
     assert_eq!(refusal.allowed_verbs, ["allocate"]);
     assert_eq!(status.get_details_error_info().unwrap().reason, "STATE");
     refused(machines.get_machine(by(&ulf, get("m2"))).await, Code::NotFound);
@@ -169,7 +187,8 @@ async fn power_is_the_engines_while_it_works() {
         action: action.into(),
     };
     refused(machines.power_machine(by(&ulf, power(v1::PowerAction::On))).await, Code::PermissionDenied);
-    let status = refused(machines.power_machine(by(&site.admin, power(v1::PowerAction::Off))).await, Code::FailedPrecondition);
+    let status =
+        refused(machines.power_machine(by(&site.admin, power(v1::PowerAction::Off))).await, Code::FailedPrecondition);
     assert!(status.message().contains("the engine drives its power"), "{status:?}");
     refused(machines.power_machine(by(&site.admin, power(v1::PowerAction::Unspecified))).await, Code::InvalidArgument);
     // Asking is allowed always, needs no request id, and here finds that the rack is not there.
@@ -211,6 +230,7 @@ async fn a_machine_is_explained() {
 #[tokio::test]
 async fn events_are_watched_from_a_revision_on() {
     let (site, mut machines) = ready_site().await;
+    let ulf = site.user("ulf", Role::User).await;
     let mut events = v1::events_client::EventsClient::new(site.channel.clone());
     let all = events.list_events(by(&site.admin, v1::ListEventsRequest::default())).await.unwrap().into_inner().events;
     let watch = |after_revision, machine: &str| v1::WatchEventsRequest { after_revision, machine: machine.to_owned() };
@@ -222,7 +242,10 @@ async fn events_are_watched_from_a_revision_on() {
     machines.allocate_machine(by(&site.admin, allocate("m1"))).await.unwrap();
     for stream in [&mut from_start, &mut new_only] {
         let event = stream.message().await.unwrap().unwrap();
-        assert_eq!((event.event.as_str(), event.to(), event.actor.as_str()), ("allocate", MachineState::Allocated, "user:admin"));
+        assert_eq!(
+            (event.event.as_str(), event.to(), event.actor.as_str()),
+            ("allocate", MachineState::Allocated, "user:admin")
+        );
         assert!(event.revision > all.last().unwrap().revision);
     }
     refused(events.watch_events(by(&site.admin, watch(-2, ""))).await, Code::InvalidArgument);
@@ -231,6 +254,8 @@ async fn events_are_watched_from_a_revision_on() {
     let users = v1::ListEventsRequest { kind: "user".to_owned(), ..Default::default() };
     let users = events.list_events(by(&site.admin, users)).await.unwrap().into_inner().events;
     assert!(!users.is_empty() && users.iter().all(|e| e.kind == "user"));
+    let seen = events.list_events(by(&ulf, v1::ListEventsRequest::default())).await.unwrap().into_inner().events;
+    assert!(!seen.is_empty() && seen.iter().all(|e| e.kind != "user"), "who was given tokens is for admins");
     let none = v1::ListEventsRequest { kind: "nonsense".to_owned(), ..Default::default() };
     refused(events.list_events(by(&site.admin, none)).await, Code::InvalidArgument);
     site.app.stop.cancel();

@@ -40,7 +40,9 @@ async fn reflection(site: &Site) {
     let mut answers = client.server_reflection_info(tokio_stream::iter([ask])).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
     let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
-    assert!(list.service.iter().any(|s| s.name == "farrier.v1.Machines"));
+    let names: Vec<_> = list.service.iter().map(|s| s.name.as_str()).collect();
+    assert!(names.contains(&"farrier.v1.Machines") && names.contains(&"grpc.health.v1.Health"), "{names:?}");
+    assert!(!names.contains(&"farrier.agent.v1.AgentService"), "racks serve it: {names:?}");
 }
 
 #[tokio::test]
@@ -144,7 +146,8 @@ async fn lists_come_in_pages() {
     assert_eq!((names, pages), (["admin", "u0", "u1", "u2", "u3"].map(ToOwned::to_owned).to_vec(), 3));
     for (page_size, page_token) in [(-1, ""), (1001, ""), (0, "*"), (0, "eA")] {
         let page = Some(v1::PageRequest { page_size, page_token: page_token.to_owned() });
-        let status = refused(users.list_users(by(&site.admin, v1::ListUsersRequest { page })).await, Code::InvalidArgument);
+        let status =
+            refused(users.list_users(by(&site.admin, v1::ListUsersRequest { page })).await, Code::InvalidArgument);
         assert!(status.message().starts_with("page.page_"), "{status:?}");
     }
 }

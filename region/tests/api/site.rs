@@ -108,7 +108,8 @@ impl Site {
     pub(crate) async fn join_secret(&self, rack: &str) -> String {
         use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
         let new = v1::CreateJoinTokenRequest { options: options(), rack: rack.to_owned(), valid_seconds: 0 };
-        let made = Racks_::new(self.channel.clone()).create_join_token(by(&self.admin, new)).await.unwrap().into_inner();
+        let made =
+            Racks_::new(self.channel.clone()).create_join_token(by(&self.admin, new)).await.unwrap().into_inner();
         let json = URL_SAFE_NO_PAD.decode(made.join_token).unwrap();
         let token: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(token["region"], self.address.to_string());

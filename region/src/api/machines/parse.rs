@@ -39,7 +39,8 @@ pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
     if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
         return Err(Error::invalid("bmc.address", format!("{address} is not the address of one BMC")));
     }
-    let port = u16::try_from(q.port).map_err(|_| Error::invalid("bmc.port", "must be 1 to 65535, or 0 for the protocol's own"))?;
+    let port = u16::try_from(q.port)
+        .map_err(|_| Error::invalid("bmc.port", "must be 1 to 65535, or 0 for the protocol's own"))?;
     let password = Secret::new(q.password);
     printable("bmc.username", &q.username, MOST_USERNAME)?;
     printable("bmc.password", password.expose(), MOST_PASSWORD)?;
@@ -86,7 +87,10 @@ pub(super) fn wanted(q: v1::DeployMachineRequest) -> Result<Wanted> {
 
 pub(super) fn comment(text: &str) -> Result<String> {
     if text.chars().count() > MOST_COMMENT || text.chars().any(char::is_control) {
-        return Err(Error::invalid("comment", format!("has at most {MOST_COMMENT} characters, none of them control characters")));
+        return Err(Error::invalid(
+            "comment",
+            format!("has at most {MOST_COMMENT} characters, none of them control characters"),
+        ));
     }
     Ok(text.to_owned())
 }

@@ -63,7 +63,9 @@ impl Contents {
             content
         });
         let content = unpacked.await.map_err(|died| Error::Internal(format!("unpacking a blob died: {died}")))?;
-        content.map_err(|e| Error::invalid("blobs.compression", format!("blob {sha256} cannot be unpacked as {compression}: {e}")))
+        content.map_err(|e| {
+            Error::invalid("blobs.compression", format!("blob {sha256} cannot be unpacked as {compression}: {e}"))
+        })
     }
 }
 

@@ -38,7 +38,9 @@ async fn what_is_not_as_announced_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(dir.path()).unwrap();
     let upload = async |announced: &[u8], size: u64, sent: &[u8]| {
-        let Begun::Upload(mut upload) = blobs.begin(&sha256_hex(announced), size).await.unwrap() else { panic!("is there") };
+        let Begun::Upload(mut upload) = blobs.begin(&sha256_hex(announced), size).await.unwrap() else {
+            panic!("is there")
+        };
         upload.write(sent.to_vec()).await?;
         upload.finish().await
     };

@@ -58,7 +58,8 @@ impl App {
 
     async fn note(&self, rack: &Rack, who: &Identity, source: Option<Ipv4Addr>) -> Result<Met> {
         let birth = birth(Event::Enlist)?;
-        let boot = *who.macs.first().ok_or_else(|| Error::invalid("request.identity.macs", "at least one is required"))?;
+        let boot =
+            *who.macs.first().ok_or_else(|| Error::invalid("request.identity.macs", "at least one is required"))?;
         let name = self.unused_name(boot).await?;
         let address = self.reserve(rack.id, source).await?;
         let mut machine = self.newborn(birth, name, who.architecture, rack.id);

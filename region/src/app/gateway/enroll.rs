@@ -102,7 +102,10 @@ fn refused(e: PkiError) -> Error {
 
 fn address(text: &str) -> Result<()> {
     let fits = text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && host.len() <= 253 && !host.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok_and(|p| p != 0)
+        !host.is_empty()
+            && host.len() <= 253
+            && !host.contains(['/', '@', ' '])
+            && port.parse::<u16>().is_ok_and(|p| p != 0)
     });
     if fits { Ok(()) } else { Err(Error::invalid("address", format!("{:?} is not HOST:PORT", clip(text, 80)))) }
 }

@@ -125,7 +125,8 @@ impl App {
         let m = &session.view.machine;
         let Some(blob) = self.disk_image(m).await? else { return Ok(None) };
         let boot = session.boot.id;
-        let interface = m.interfaces.first().ok_or_else(|| Error::Internal(format!("machine {} has no interface", m.name)))?;
+        let interface =
+            m.interfaces.first().ok_or_else(|| Error::Internal(format!("machine {} has no interface", m.name)))?;
         let seed = Seed::new(Parts {
             boot,
             name: m.name.as_str(),
@@ -141,7 +142,9 @@ impl App {
     async fn user_data(&self, session: &Session) -> Result<Secret<Vec<u8>>> {
         let purpose = user_data_purpose(session.view.machine.id);
         match self.store.secret_get(&purpose).await? {
-            Some(sealed) => self.vault.open_sealed(&purpose, &sealed).map_err(|e| Error::Internal(format!("{purpose}: {e}"))),
+            Some(sealed) => {
+                self.vault.open_sealed(&purpose, &sealed).map_err(|e| Error::Internal(format!("{purpose}: {e}")))
+            }
             None => Ok(Secret::default()),
         }
     }

@@ -61,7 +61,14 @@ impl App {
     ///
     /// # Errors
     /// The session is unknown, or the task is not one of its boot.
-    pub async fn report_task(&self, rack: &Rack, boot: &str, session: &Secret<String>, task: &str, report: Report) -> Result<bool> {
+    pub async fn report_task(
+        &self,
+        rack: &Rack,
+        boot: &str,
+        session: &Secret<String>,
+        task: &str,
+        report: Report,
+    ) -> Result<bool> {
         let session = self.session(rack, boot, session).await?;
         if !session.current() {
             return Ok(true);
@@ -86,24 +93,31 @@ impl App {
     /// What the report makes of the task.
     async fn outcome(&self, session: &Session, task: &TaskRow, report: Report) -> Result<TaskStatus> {
         Ok(match (task.kind, report) {
-            (_, Report::Progress { done, total, unit, text }) => TaskStatus::Running(progress(done, total, &unit, &text)),
+            (_, Report::Progress { done, total, unit, text }) => {
+                TaskStatus::Running(progress(done, total, &unit, &text))
+            }
             (_, Report::Failed(reason)) => TaskStatus::Failed(clip(&reason, MOST_TEXT)),
             (TaskKind::Inventory, Report::Inventory { hardware, macs }) => {
                 let interfaces = self.own(session, macs).await?;
                 TaskStatus::Done(TaskResult::Inventory { hardware, interfaces })
             }
             (TaskKind::WriteImage, Report::WriteImage { disk_name, disk_serial, written, sha256 }) => {
-                self.written(session, &format!("{} ({})", clip(&disk_name, 64), clip(&disk_serial, 128)), written, &sha256).await?
+                self.written(
+                    session,
+                    &format!("{} ({})", clip(&disk_name, 64), clip(&disk_serial, 128)),
+                    written,
+                    &sha256,
+                )
+                .await?
             }
             (TaskKind::Erase, Report::Erase(disks)) => {
                 self.absent(session, task, &disks).await;
                 erased(session, disks)
             }
             (TaskKind::PowerOff, Report::PowerOff) => TaskStatus::Done(TaskResult::PowerOff),
-            (
-                kind,
-                Report::Inventory { .. } | Report::WriteImage { .. } | Report::Erase(_) | Report::PowerOff,
-            ) => return Err(Error::invalid("request.report", format!("is not the result of a task of kind {kind}"))),
+            (kind, Report::Inventory { .. } | Report::WriteImage { .. } | Report::Erase(_) | Report::PowerOff) => {
+                return Err(Error::invalid("request.report", format!("is not the result of a task of kind {kind}")));
+            }
         })
     }
 

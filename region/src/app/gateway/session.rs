@@ -60,7 +60,10 @@ impl App {
             return Err(Error::Denied("the boot token is wrong".to_owned()));
         }
         if !in_progress(&view.machine, boot) {
-            return Err(Error::Denied(format!("boot {boot} is over; machine {} is {}", view.machine.name, view.machine.state)));
+            return Err(Error::Denied(format!(
+                "boot {boot} is over; machine {} is {}",
+                view.machine.name, view.machine.state
+            )));
         }
         if !(32..=128).contains(&session.expose().len()) {
             return Err(Error::invalid("request.session", "must be 32 to 128 characters"));
@@ -87,7 +90,13 @@ impl App {
     ///
     /// # Errors
     /// It may not.
-    pub async fn authorize_blob(&self, rack: &Rack, boot: &str, session: &Secret<String>, sha256: &str) -> Result<Blob> {
+    pub async fn authorize_blob(
+        &self,
+        rack: &Rack,
+        boot: &str,
+        session: &Secret<String>,
+        sha256: &str,
+    ) -> Result<Blob> {
         let session = self.session(rack, boot, session).await?;
         let denied = || Error::Denied("the session has no task that needs this blob".to_owned());
         if !session.current() || session.view.machine.state != State::Deploying {
@@ -112,7 +121,10 @@ impl App {
         }
         let m = &view.machine;
         if m.details.boot != Some(boot) || m.state != State::Deploying {
-            return Err(Error::Precondition(format!("nobody waits for boot {boot}: machine {} is {}", m.name, m.state)));
+            return Err(Error::Precondition(format!(
+                "nobody waits for boot {boot}: machine {} is {}",
+                m.name, m.state
+            )));
         }
         self.store.boot_phoned_home(boot).await
     }
@@ -140,7 +152,8 @@ impl App {
         let mut machine = view.machine.clone();
         machine.firmware = who.firmware;
         let change = Change::of(machine);
-        let learnt = self.store.machine_apply(None, change, view.machine.version, Extra::default(), |_| Vec::new()).await;
+        let learnt =
+            self.store.machine_apply(None, change, view.machine.version, Extra::default(), |_| Vec::new()).await;
         if let Err(e) = learnt {
             tracing::info!(machine.id = %view.machine.id, error = %e, "the firmware was not noted this time");
         }

@@ -1,6 +1,9 @@
 //! How machines come to be: by hand, or met on the network. (What both share; the meeting is in `gateway::enlist`.)
 
-use std::{collections::{BTreeMap, BTreeSet}, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use farrier_common::{
     hardware::Architecture,
@@ -18,8 +21,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Error, Result,
-        advance,
+        Error, Result, advance,
         lifecycle::{self, Birth, Event},
         machine::{Details, Interface, Machine, Work},
         network::Subnet,
@@ -77,7 +79,13 @@ impl App {
     }
 
     /// A machine as it is first written. Its state is the birth's.
-    pub(in crate::app) fn newborn(&self, birth: &'static Birth, name: Name, architecture: Architecture, rack: RackId) -> Machine {
+    pub(in crate::app) fn newborn(
+        &self,
+        birth: &'static Birth,
+        name: Name,
+        architecture: Architecture,
+        rack: RackId,
+    ) -> Machine {
         let now = self.clock.now();
         Machine {
             id: MachineId::generate(),
@@ -122,7 +130,8 @@ impl App {
             [only] => Ok(only.id),
             [] => Err(Error::Precondition("no rack has enrolled yet, so nothing could reach the BMC".to_owned())),
             [_, _, ..] => {
-                let why = format!("{bmc} is in no subnet, and there is more than one rack: create the subnet that holds it");
+                let why =
+                    format!("{bmc} is in no subnet, and there is more than one rack: create the subnet that holds it");
                 Err(Error::invalid("bmc.address", why))
             }
         }

@@ -54,7 +54,10 @@ fn fit(m: &Machine, image: &Image, serial: Option<&str>) -> Result<Deployment> {
     let blob = match (image.kind, image.blob(BlobRole::Disk)) {
         (ImageKind::Disk, Some(blob)) => blob,
         (ImageKind::Disk | ImageKind::Ephemeral, _) => {
-            return Err(Error::invalid("image", format!("{} is of kind {}; only disk images can be deployed", image.name, image.kind)));
+            return Err(Error::invalid(
+                "image",
+                format!("{} is of kind {}; only disk images can be deployed", image.name, image.kind),
+            ));
         }
     };
     if image.architecture != m.architecture {
@@ -68,7 +71,8 @@ fn fit(m: &Machine, image: &Image, serial: Option<&str>) -> Result<Deployment> {
         None if disks.iter().any(|d| d.size_bytes >= need) => {}
         None => {
             let have = disks.iter().map(|d| d.size_bytes).max().unwrap_or(0);
-            let why = format!("no disk of {} holds {}: it needs {need} bytes, the largest has {have}", m.name, image.name);
+            let why =
+                format!("no disk of {} holds {}: it needs {need} bytes, the largest has {have}", m.name, image.name);
             return Err(Error::Precondition(why));
         }
     }
@@ -87,7 +91,9 @@ fn named_disk(m: &Machine, disks: &[Disk], serial: &str, need: u64) -> Result<()
             Err(Error::invalid("disk_serial", format!("{} has no such disk; it has: {known}", m.name)))
         }
         [one] if one.size_bytes >= need => Ok(()),
-        [one] => Err(Error::invalid("disk_serial", format!("the disk has {} bytes; the image needs {need}", one.size_bytes))),
+        [one] => {
+            Err(Error::invalid("disk_serial", format!("the disk has {} bytes; the image needs {need}", one.size_bytes)))
+        }
         [_, _, ..] => Err(Error::invalid("disk_serial", format!("{} has more than one disk with this serial", m.name))),
     }
 }
@@ -119,7 +125,12 @@ mod tests {
     }
 
     fn with_disks(sizes: &[(&str, u64)]) -> Machine {
-        let disk = |&(serial, size): &(&str, u64)| Disk { name: "vda".into(), serial: serial.into(), size_bytes: size, ..Disk::default() };
+        let disk = |&(serial, size): &(&str, u64)| Disk {
+            name: "vda".into(),
+            serial: serial.into(),
+            size_bytes: size,
+            ..Disk::default()
+        };
         let mut m = machine(State::Allocated, None);
         m.details.hardware = Some(Hardware { disks: sizes.iter().map(disk).collect(), ..Hardware::default() });
         m

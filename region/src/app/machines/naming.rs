@@ -8,14 +8,14 @@ use crate::{
 };
 
 const FIRST: [&str; 32] = [
-    "able", "brave", "brisk", "calm", "clever", "cosy", "crisp", "eager", "fair", "fleet", "fond", "frank", "gentle", "glad",
-    "grand", "happy", "hardy", "jolly", "keen", "kind", "light", "lively", "loyal", "merry", "noble", "plain", "proud", "quick",
-    "quiet", "sound", "swift", "warm",
+    "able", "brave", "brisk", "calm", "clever", "cosy", "crisp", "eager", "fair", "fleet", "fond", "frank", "gentle",
+    "glad", "grand", "happy", "hardy", "jolly", "keen", "kind", "light", "lively", "loyal", "merry", "noble", "plain",
+    "proud", "quick", "quiet", "sound", "swift", "warm",
 ];
 const SECOND: [&str; 32] = [
-    "adder", "badger", "beaver", "bison", "crane", "deer", "dove", "eagle", "falcon", "finch", "fox", "goose", "hare", "hawk",
-    "heron", "horse", "ibis", "jay", "lark", "lynx", "marten", "mole", "moose", "otter", "owl", "pony", "raven", "robin",
-    "seal", "stork", "swan", "wren",
+    "adder", "badger", "beaver", "bison", "crane", "deer", "dove", "eagle", "falcon", "finch", "fox", "goose", "hare",
+    "hawk", "heron", "horse", "ibis", "jay", "lark", "lynx", "marten", "mole", "moose", "otter", "owl", "pony",
+    "raven", "robin", "seal", "stork", "swan", "wren",
 ];
 const TRIES: usize = 6;
 

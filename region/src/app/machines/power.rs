@@ -54,7 +54,8 @@ impl App {
         ask.still(m.name.as_str(), m.etag())?;
         may(&ask.user, m, action.as_str())?;
         if m.state.class() == Class::Working {
-            let why = format!("machine {} is {}: the engine drives its power; wait, or abort the work", m.name, m.state);
+            let why =
+                format!("machine {} is {}: the engine drives its power; wait, or abort the work", m.name, m.state);
             return Err(Error::Precondition(why));
         }
         reachable(m)?;
@@ -86,7 +87,10 @@ fn may(user: &User, m: &Machine, what: &str) -> Result<()> {
 
 fn reachable(m: &Machine) -> Result<()> {
     if m.details.bmc.is_none() {
-        return Err(Error::Precondition(format!("the BMC of machine {} is not known; commission the machine first", m.name)));
+        return Err(Error::Precondition(format!(
+            "the BMC of machine {} is not known; commission the machine first",
+            m.name
+        )));
     }
     if m.rack.is_none() {
         return Err(Error::Precondition(format!("no rack serves machine {} yet", m.name)));

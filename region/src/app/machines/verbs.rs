@@ -4,9 +4,12 @@ use std::net::Ipv4Addr;
 
 use farrier_common::{hardware::BmcProtocol, id::RackId, secret::Secret};
 
-use super::super::{
-    App,
-    context::{Ask, needs},
+use super::{
+    super::{
+        App,
+        context::{Ask, needs},
+    },
+    user_data_purpose,
 };
 use crate::{
     domain::{
@@ -64,7 +67,12 @@ impl App {
     ///
     /// # Errors
     /// Refused, denied, or its BMC is not known.
-    pub async fn commission(&self, ask: &Ask<MachineView>, which: &str, bmc: Option<GivenBmc>) -> Result<Once<MachineView>> {
+    pub async fn commission(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        bmc: Option<GivenBmc>,
+    ) -> Result<Once<MachineView>> {
         let found = self.machine_get(&ask.user, which).await?;
         let rack = self.rack_if_missing(&found.machine, bmc.as_ref()).await?;
         self.change(ask, which, |asked, m| {
@@ -85,7 +93,10 @@ impl App {
         }
         needs(&ask.user, Role::User, "allocate machines")?;
         if ask.etag.is_some() {
-            return Err(Error::invalid("options.etag", "makes sense only for a named machine; name one or leave it out"));
+            return Err(Error::invalid(
+                "options.etag",
+                "makes sense only for a named machine; name one or leave it out",
+            ));
         }
         for _ in 0..TRIES {
             if let Some(done) = self.allocate_one_of_many(ask).await? {
@@ -114,10 +125,20 @@ impl App {
     ///
     /// # Errors
     /// Refused, denied, or erasing is required.
-    pub async fn release(&self, ask: &Ask<MachineView>, which: &str, skip_erase: bool, comment: &str) -> Result<Once<MachineView>> {
+    pub async fn release(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        skip_erase: bool,
+        comment: &str,
+    ) -> Result<Once<MachineView>> {
         let may_skip = !self.policy.require_erase;
-        self.change(ask, which, |asked, m| Ok((rules::release(asked, m, skip_erase, may_skip, comment)?, Extra::default())))
-            .await
+        self.change(ask, which, |asked, m| {
+            // The next owner's deployment must not find it, nor anybody keep it.
+            let extra = Extra { forget: vec![user_data_purpose(m.id)], ..Extra::default() };
+            Ok((rules::release(asked, m, skip_erase, may_skip, comment)?, extra))
+        })
+        .await
     }
 
     /// Stops the work in progress.
@@ -148,7 +169,13 @@ impl App {
         Err(Error::Unavailable(format!("machine {which} changes all the time; try again")))
     }
 
-    async fn apply(&self, ask: &Ask<MachineView>, view: &MachineView, change: Change, extra: Extra) -> Result<Once<MachineView>> {
+    async fn apply(
+        &self,
+        ask: &Ask<MachineView>,
+        view: &MachineView,
+        change: Change,
+        extra: Extra,
+    ) -> Result<Once<MachineView>> {
         self.store.machine_apply(Some(&ask.request), change, view.machine.version, extra, ask.renderer()).await
     }
 
