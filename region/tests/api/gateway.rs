@@ -325,18 +325,7 @@ async fn a_deployment_hands_out_image_and_seed_and_waits_for_the_system() {
     );
     refused(rack.client.authorize_blob(read("no", &blob.sha256)).await, Code::PermissionDenied);
     refused(rack.client.authorize_blob(read(&boot.session, &"0".repeat(64))).await, Code::PermissionDenied);
-    let mut stream = rack
-        .client
-        .download_blob(rack::DownloadBlobRequest { sha256: blob.sha256.clone(), offset: 5 })
-        .await
-        .unwrap()
-        .into_inner();
-    let mut bytes = 0;
-    while let Some(message) = stream.message().await.unwrap() {
-        assert_eq!(message.size_bytes, blob.size_bytes);
-        bytes += message.chunk.len() as u64;
-    }
-    assert_eq!(bytes, blob.size_bytes - 5);
+    downloads(&mut rack, &blob).await;
 
     let (task, what) = boot.task(&mut rack).await;
     let Task::WriteImage(write) = what else { panic!("{what:?}") };
@@ -377,6 +366,17 @@ async fn a_deployment_hands_out_image_and_seed_and_waits_for_the_system() {
     let view = site.app.store.machine_get(site.id_of("m1").await).await.unwrap().unwrap();
     assert_eq!(view.machine.state, State::Deployed);
     refused(rack.client.authorize_blob(read(&boot.session, &blob.sha256)).await, Code::PermissionDenied);
+}
+
+async fn downloads(rack: &mut Rack, blob: &v1::Blob) {
+    let request = rack::DownloadBlobRequest { sha256: blob.sha256.clone(), offset: 5 };
+    let mut stream = rack.client.download_blob(request).await.unwrap().into_inner();
+    let mut bytes = 0;
+    while let Some(message) = stream.message().await.unwrap() {
+        assert_eq!(message.size_bytes, blob.size_bytes);
+        bytes += message.chunk.len() as u64;
+    }
+    assert_eq!(bytes, blob.size_bytes - 5);
 }
 
 #[tokio::test]
