@@ -7,7 +7,8 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    io::Read as _,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV6},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -29,7 +30,8 @@ use farrier_rack::{
     },
     net::dhcp::{self, Leases},
 };
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -274,5 +276,43 @@ fn a_wish_for_another_network_is_refused_and_a_good_one_granted() {
         assert_eq!(value(&told, "ip"), "10.77.0.150", "{told}");
         let told = world.machine.boot(&["-r", "10.77.0.20"]).await;
         assert_eq!(value(&told, "ip"), "10.77.0.150", "reserved for another: {told}");
+    });
+}
+
+/// Sends router solicitations for a while, from the machine's namespace; was one answered?
+fn solicit(holder: u32, mac: MacAddr) -> bool {
+    let namespace = fs::File::open(format!("/proc/{holder}/ns/net")).unwrap();
+    let body = || {
+        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+        let mut socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
+        socket.set_multicast_hops_v6(255).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let index = nix::net::if_::if_nametoindex("cli0").unwrap();
+        let routers: SockAddr = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2), 0, 0, index).into();
+        let packet = [&[133, 0, 0, 0, 0, 0, 0, 0, 1, 1], &mac.0[..]].concat();
+        for _ in 0..40 {
+            // Fails as long as the interface's address is tentative.
+            let _ = socket.send_to(&packet, &routers);
+            let mut answer = [0; 1500];
+            while let Ok(length) = socket.read(&mut answer) {
+                if answer[0] == 134 {
+                    assert_eq!((length, &answer[4..16]), (16, &[0; 12][..]), "it says nothing");
+                    return true;
+                }
+            }
+        }
+        false
+    };
+    std::thread::scope(|scope| scope.spawn(body).join()).unwrap()
+}
+
+#[test]
+fn ipxe_is_told_that_there_is_no_ipv6_router() {
+    in_namespace(UNKNOWN, async |world| {
+        let (holder, mac) = (world.machine.holder.id(), UNKNOWN.parse().unwrap());
+        let answered = async || tokio::task::spawn_blocking(move || solicit(holder, mac)).await.unwrap();
+        assert!(!answered().await, "others are not");
+        world.machine.boot(&["-V", "PXEClient:Arch:00000", "-x", "0x4d:69505845"]).await;
+        assert!(answered().await);
     });
 }

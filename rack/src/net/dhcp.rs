@@ -1,6 +1,7 @@
 //! DHCPv4: addresses for everybody on the served subnets, loaders for those who boot from the network.
 //!
-//! `packet` parses, `reply` decides, `leases` remembers, `wire` sends and receives; this file joins them.
+//! `packet` parses, `reply` decides, `leases` remembers, `wire` sends and receives; this file joins them. `solicit` is a
+//! courtesy to iPXE.
 //! One socket for each interface, bound to it. Requests are taken in batches, so that one flush of the leases to the disk
 //! serves all clients that ask at one time.
 
@@ -11,12 +12,13 @@ mod loader;
 mod packet;
 mod raw;
 mod reply;
+mod solicit;
 mod wire;
 
 use std::{io, net::Ipv4Addr, time::Duration};
 
 use farrier_common::{clock::Clock, retry::Backoff};
-use futures_util::future::try_join_all;
+use futures_util::future::{OptionFuture, join_all};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,7 @@ pub use self::leases::Leases;
 use self::{
     packet::Request,
     reply::{Outcome, Reply, View},
+    solicit::{Advertiser, Recent},
     wire::Wire,
 };
 use crate::boot::{
@@ -76,6 +79,8 @@ pub enum DhcpError {
 
 struct Server {
     wire: Wire,
+    advertiser: Option<Advertiser>,
+    recent: Recent,
     address: Ipv4Addr,
     http_port: u16,
     boot: BootState,
@@ -104,21 +109,31 @@ pub async fn serve(
             source,
         })?;
         tracing::info!(interface = interface.name, address = %interface.address, "DHCP is served");
+        let advertiser = Advertiser::open(&interface.name)
+            .inspect_err(|error| tracing::info!(%error, "iPXE will wait for an IPv6 router: it cannot be answered"))
+            .ok();
+        let recent = Recent::default();
         let (boot, leases, steps) = (boot.clone(), leases.clone(), steps.clone());
         let (address, http_port, clock) = (interface.address, config.http_port, clock.clone());
-        servers.push(Server { wire, address, http_port, boot, leases, steps, clock });
+        servers.push(Server { wire, advertiser, recent, address, http_port, boot, leases, steps, clock });
     }
-    try_join_all(servers.iter().map(|server| server.run(&stop))).await.map(|_| ())
+    join_all(servers.iter().map(|server| server.run(&stop))).await;
+    Ok(())
 }
 
 // === impl Server ===
 
 impl Server {
-    async fn run(&self, stop: &CancellationToken) -> Result<(), DhcpError> {
+    async fn run(&self, stop: &CancellationToken) {
+        let advertising = self.advertiser.as_ref().map(|a| a.run(&self.recent, &self.clock, stop));
+        tokio::join!(self.answer_all(stop), OptionFuture::from(advertising));
+    }
+
+    async fn answer_all(&self, stop: &CancellationToken) {
         let mut failures = 0;
         loop {
             let received = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return,
                 received = self.wire.receive(BATCH) => received,
             };
             match received {
@@ -130,7 +145,7 @@ impl Server {
                     failures += 1;
                     tracing::warn!(interface = self.wire.name(), %error, "cannot receive DHCP requests");
                     tokio::select! {
-                        () = stop.cancelled() => return Ok(()),
+                        () = stop.cancelled() => return,
                         () = AFTER_ERROR.pause(failures) => {}
                     }
                 }
@@ -152,6 +167,9 @@ impl Server {
 
     fn decide(&self, request: &Request) -> Option<Reply> {
         let now = self.clock.now();
+        if request.ipxe {
+            self.recent.asked(request.mac, now);
+        }
         let view = View { server: self.address, http_port: self.http_port, boot: &self.boot };
         let Outcome { reply, note } = reply::reply(request, &view, &mut self.leases.table(), now);
         if let Some(note) = note {
