@@ -9,8 +9,8 @@ mod qemu;
 
 use std::{
     fs::{self, File},
-    io::Read as _,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ use crate::{
     bmc::Bmc,
     daemon::Daemon,
     error::{LabError, Result},
-    wait,
+    process, wait,
 };
 
 /// What a machine is made of.
@@ -176,10 +176,9 @@ impl Machine {
     ///
     /// # Errors
     /// A disk cannot be read.
-    pub fn disks_hold(&self, needle: &[u8]) -> Result<bool> {
+    pub fn disks_hold(&self, needle: &str) -> Result<bool> {
         for index in 0..self.spec.disks.len() {
-            let path = self.disk(index);
-            if file_holds(&path, needle).map_err(LabError::io(format!("cannot read {}", path.display())))? {
+            if file_holds(&self.disk(index), needle)? {
                 return Ok(true);
             }
         }
@@ -205,21 +204,16 @@ pub(crate) fn make_disks(spec: &MachineSpec, dir: &Path) -> Result<()> {
     fs::write(dir.join("serial.log"), "").map_err(LabError::io("cannot make the serial log"))
 }
 
-/// Looks for `needle` in a file of any size.
-fn file_holds(path: &Path, needle: &[u8]) -> std::io::Result<bool> {
-    let mut file = File::open(path)?;
-    let mut window = Vec::new();
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut chunk)?;
-        if read == 0 {
-            return Ok(false);
-        }
-        window.extend_from_slice(chunk.get(..read).unwrap_or_default());
-        if window.windows(needle.len()).any(|w| w == needle) {
-            return Ok(true);
-        }
-        window.drain(..window.len().saturating_sub(needle.len().saturating_sub(1)));
+/// Looks for `needle` in a file of any size, with a search that is fast in debug builds too.
+fn file_holds(path: &Path, needle: &str) -> Result<bool> {
+    let mut grep = Command::new("grep");
+    // A line is what stands between two zero bytes: disks have few newlines and many zeros.
+    grep.args(["--quiet", "--null-data", "--text", "--fixed-strings", "-e", needle, "--"]).arg(path);
+    let ended = process::run(grep, Duration::from_secs(600))?;
+    match ended.status.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err(LabError::answer(format!("cannot search {}", path.display()), ended.stderr)),
     }
 }
 
@@ -247,15 +241,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_needle_is_found_across_the_edges_of_chunks() {
+    fn a_needle_is_found_in_a_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
         let mut content = vec![0_u8; (1 << 20) - 3];
-        content.extend_from_slice(b"marker");
+        content.extend_from_slice(b"\xff\nmarker\xff");
         content.resize(3 << 20, 0);
         fs::write(&path, content).unwrap();
-        assert!(file_holds(&path, b"marker").unwrap());
-        assert!(!file_holds(&path, b"markers").unwrap());
+        assert!(file_holds(&path, "marker").unwrap());
+        assert!(!file_holds(&path, "markers").unwrap());
+        assert!(file_holds(&dir.path().join("none"), "marker").is_err());
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl<'a> Life<'a> {
         self.runs_user_data(reports)?;
         let shown = self.site.machine(&self.name)?;
         ensure!(shown["state"] == "deploying", "deployed without a phone call: {shown}");
-        ensure!(self.machine.disks_hold(MARKER.as_bytes())?, "the marker never reached the disk");
+        ensure!(self.machine.disks_hold(MARKER)?, "the marker never reached the disk");
         reports.open_gate()?;
         self.site.reaches(&self.name, "deployed", LONG)?;
         Ok(())
@@ -212,12 +212,12 @@ impl<'a> Life<'a> {
     }
 
     fn release_leaves_nothing_on_the_disk(&self, alice: &Cli) -> anyhow::Result<()> {
-        ensure!(self.machine.disks_hold(MARKER.as_bytes())?, "the marker is not there to be erased");
+        ensure!(self.machine.disks_hold(MARKER)?, "the marker is not there to be erased");
         alice.run(&["machine", "release", &self.name, "--wait", "--timeout", "2400"])?;
         let shown = self.site.machine(&self.name)?;
         ensure!(shown["state"] == "ready" && word(&shown, "owner").is_empty(), "{shown}");
         for needle in [MARKER, SECRET, "EFI PART", "rootfs"] {
-            ensure!(!self.machine.disks_hold(needle.as_bytes())?, "{needle:?} is still on the disk");
+            ensure!(!self.machine.disks_hold(needle)?, "{needle:?} is still on the disk");
         }
         let erased = &shown["last_erase"][0];
         ensure!(erased["disk_serial"] == self.machine.spec().disks[0].serial.as_str(), "{shown}");
@@ -245,7 +245,7 @@ impl<'a> Life<'a> {
         wait::until_true("power on to deploy", LONG, || self.machine.is_on().is_ok_and(|on| on))?;
         self.region_dies()?;
         wait::until_true("first bytes on the disk", LONG, || {
-            self.machine.disks_hold(b"EFI PART").is_ok_and(|held| held)
+            self.machine.disks_hold("EFI PART").is_ok_and(|held| held)
         })?;
         self.rack_dies()?;
         self.runs_user_data(reports)?;
