@@ -1,6 +1,9 @@
 //! Reads a daemon's TOML file.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;

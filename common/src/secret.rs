@@ -81,7 +81,9 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 #[must_use]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    rand::rngs::SysRng.try_fill_bytes(&mut bytes).expect("the kernel's random generator does not fail once it is seeded");
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut bytes)
+        .expect("the kernel's random generator does not fail once it is seeded");
     bytes
 }
 

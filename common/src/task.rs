@@ -15,7 +15,6 @@ pub struct TaskGroup {
     stop: CancellationToken,
 }
 
-
 impl TaskGroup {
     /// An empty group.
     #[must_use]

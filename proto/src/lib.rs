@@ -6,7 +6,14 @@
 pub mod convert;
 
 #[expect(missing_docs, reason = "generated; the documentation is in the .proto files")]
-#[expect(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, unused_qualifications, reason = "generated")]
+#[expect(
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated"
+)]
 mod generated {
     pub mod farrier {
         pub mod v1 {

@@ -1,9 +1,17 @@
 //! The region's configuration: `region.toml` becomes a [`Config`] that cannot be wrong.
 
-use std::{collections::BTreeMap, net::{Ipv6Addr, SocketAddr}, path::{Path, PathBuf}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
-use farrier_common::{config::{self, ConfigError}, name::Name};
+use farrier_common::{
+    config::{self, ConfigError},
+    name::Name,
+};
 
 use crate::{
     domain::{advance::Deadlines, decide::Rules, lifecycle::State},
@@ -62,7 +70,7 @@ mod wire {
     }
 
     fn bmc_account() -> String {
-        "farrier".to_owned()
+        "maas".to_owned()
     }
 }
 
@@ -134,7 +142,12 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
     }
     let mut name = |field: &str, text: &str, most: usize| {
         let parsed = text.parse::<Name>().map_err(|e| e.to_string());
-        parsed.and_then(|n| if n.as_str().len() > most { Err(format!("must have at most {most} characters")) } else { Ok(n) }).map_err(|e| bad(field, e)).ok()
+        parsed
+            .and_then(
+                |n| if n.as_str().len() > most { Err(format!("must have at most {most} characters")) } else { Ok(n) },
+            )
+            .map_err(|e| bad(field, e))
+            .ok()
     };
     let ephemeral_image = name("ephemeral_image", &file.ephemeral_image, 63);
     // IPMI keeps 16 bytes of a user name.
@@ -207,7 +220,8 @@ mod tests {
 
     #[test]
     fn the_documented_example_is_valid_and_shows_the_defaults() {
-        let example = Config::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/region.toml"))).unwrap();
+        let example =
+            Config::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/region.toml"))).unwrap();
         let least = parse("data_dir = '/var/lib/farrier-region'\nadvertise = 'region.example:5240'").unwrap();
         assert_eq!(example.listen, least.listen);
         assert_eq!(example.power_poll, least.power_poll);
@@ -226,7 +240,15 @@ mod tests {
         let text = "data_dir = 'here'\nadvertise = 'region'\nlisten = 'x'\nbmc_account = 'x234567890-234567'\n\
                     database = 'mysql://x'\npower_poll_seconds = 0\n[deadlines]\nboot_minutes = 0";
         let told = parse(text).err().unwrap().to_string();
-        for field in ["data_dir", "advertise", "listen", "bmc_account", "database", "power_poll_seconds", "deadlines.boot_minutes"] {
+        for field in [
+            "data_dir",
+            "advertise",
+            "listen",
+            "bmc_account",
+            "database",
+            "power_poll_seconds",
+            "deadlines.boot_minutes",
+        ] {
             assert!(told.contains(field), "{field} in {told}");
         }
         assert!(matches!(parse("data_dir = '/x'\nadvertise = 'r:1'\nextra = 1"), Err(ConfigError::Parse { .. })));

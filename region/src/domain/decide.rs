@@ -116,7 +116,8 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
         let phase = m.work.phase.map_or("before its first step", Phase::as_str);
         return leave(Event::Timeout, format!("the deadline passed in {phase}: {}", m.reason));
     }
-    let Some(phase) = m.work.phase else { return begin(m) };
+    // A phase that the state does not have was written by another release: start over, every phase may be taken again.
+    let Some(phase) = m.work.phase.filter(|p| m.state.phases().contains(p)) else { return begin(m) };
     if phase != Phase::Finish
         && asks_power(m)
         && let Some(trouble) = power_trouble(m, seen)

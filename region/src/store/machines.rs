@@ -177,8 +177,10 @@ impl Store {
                 .filter(interfaces::address.is_not_null())
                 .select(interfaces::address)
                 .load(tx.conn)?;
-            let bmcs: Vec<Option<String>> =
-                machines::table.filter(machines::bmc_address.is_not_null()).select(machines::bmc_address).load(tx.conn)?;
+            let bmcs: Vec<Option<String>> = machines::table
+                .filter(machines::bmc_address.is_not_null())
+                .select(machines::bmc_address)
+                .load(tx.conn)?;
             let reserved = found.iter().flatten().map(|a| parse("interfaces.address", a));
             reserved.chain(bmcs.iter().flatten().map(|a| parse("machines.bmc_address", a))).collect()
         })

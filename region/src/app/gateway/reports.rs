@@ -7,7 +7,7 @@ use crate::{
     app::{App, context::clip},
     domain::{
         Error, Result,
-        machine::{DiskErasure, Hardware, Interface},
+        machine::{Disk, DiskErasure, Hardware, Interface},
         observation::{TaskKind, TaskResult, TaskStatus},
         rack::Rack,
     },
@@ -110,10 +110,7 @@ impl App {
                 )
                 .await?
             }
-            (TaskKind::Erase, Report::Erase(disks)) => {
-                self.absent(session, task, &disks).await;
-                erased(session, disks)
-            }
+            (TaskKind::Erase, Report::Erase(disks)) => erased(session.view.machine.details.hardware.as_ref(), disks),
             (TaskKind::PowerOff, Report::PowerOff) => TaskStatus::Done(TaskResult::PowerOff),
             (kind, Report::Inventory { .. } | Report::WriteImage { .. } | Report::Erase(_) | Report::PowerOff) => {
                 return Err(Error::invalid("request.report", format!("is not the result of a task of kind {kind}")));
@@ -151,26 +148,21 @@ impl App {
         let image = session.view.machine.details.deployment.as_ref().map_or("the image", |d| &d.image);
         Ok(TaskStatus::Done(TaskResult::WriteImage { text: format!("{image} is on {disk}, read back and verified") }))
     }
-
-    /// Tells in the timeline of disks of the inventory that were not there to be wiped.
-    async fn absent(&self, session: &Session, task: &TaskRow, disks: &[DiskErasure]) {
-        let known = session.view.machine.details.hardware.iter().flat_map(|h| &h.disks);
-        for disk in known.filter(|k| !disks.iter().any(|d| d.disk_serial == k.serial)) {
-            let text = format!("did not find {} ({}) of the last inventory: it was not wiped", disk.name, disk.serial);
-            self.task_note(session, task, &text).await;
-        }
-    }
 }
 
-/// A wipe counts only if every disk was read back, and there was at least one where the inventory has some.
-fn erased(session: &Session, disks: Vec<DiskErasure>) -> TaskStatus {
-    let unproven = disks.iter().find(|d| d.size_bytes > 0 && d.sampled_bytes == 0);
-    if let Some(disk) = unproven {
+/// A wipe counts only if every disk was read back, and every disk of the last inventory is among them: a disk that has
+/// dropped out may come back, with an owner's data on it.
+fn erased(inventory: Option<&Hardware>, disks: Vec<DiskErasure>) -> TaskStatus {
+    if let Some(disk) = disks.iter().find(|d| d.size_bytes > 0 && d.sampled_bytes == 0) {
         return TaskStatus::Failed(format!("nothing of {} ({}) was read back", disk.disk_name, disk.disk_serial));
     }
-    let known = session.view.machine.details.hardware.as_ref().map_or(0, |h| h.disks.len());
-    if disks.is_empty() && known > 0 {
-        return TaskStatus::Failed(format!("no disk was found; the inventory has {known}"));
+    let wiped = |known: &Disk| {
+        disks.iter().any(|d| d.disk_serial == known.serial && (!known.serial.is_empty() || d.disk_name == known.name))
+    };
+    if let Some(disk) = inventory.into_iter().flat_map(|h| &h.disks).find(|d| !wiped(d)) {
+        let why =
+            format!("{} ({}) of the last inventory was not there to be wiped; put it back", disk.name, disk.serial);
+        return TaskStatus::Failed(why);
     }
     TaskStatus::Done(TaskResult::Erase(disks))
 }
@@ -190,6 +182,7 @@ fn progress(done: u64, total: u64, unit: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::at;
 
     #[test]
     fn progress_reads_well() {
@@ -198,5 +191,35 @@ mod tests {
         assert_eq!(progress(1, 2, "disks", "wiping vda"), "50 % (1 of 2 disks), wiping vda");
         assert_eq!(progress(5 * MIB, 0, "bytes", ""), "5 MiB");
         assert_eq!(progress(u64::MAX, 1, "x\n", ""), format!("100 % ({} of 1 x)", u64::MAX));
+    }
+
+    fn disk(name: &str, serial: &str) -> Disk {
+        Disk { name: name.to_owned(), serial: serial.to_owned(), ..Disk::default() }
+    }
+
+    fn erasure(name: &str, serial: &str, sampled_bytes: u64) -> DiskErasure {
+        DiskErasure {
+            disk_serial: serial.to_owned(),
+            disk_name: name.to_owned(),
+            size_bytes: 1 << 30,
+            method: "discard".to_owned(),
+            sampled_bytes,
+            finished_at: at(0),
+        }
+    }
+
+    #[test]
+    fn a_wipe_counts_only_for_every_disk_that_was_known() {
+        let known = Hardware { disks: vec![disk("sda", "A"), disk("sdb", "")], ..Hardware::default() };
+        let check = |disks| match erased(Some(&known), disks) {
+            TaskStatus::Failed(why) => why,
+            TaskStatus::Done(_) => "counts".to_owned(),
+            TaskStatus::Pending | TaskStatus::Running(_) => "goes on".to_owned(),
+        };
+        assert_eq!(check(vec![erasure("sdb", "", 1), erasure("sdz", "A", 1)]), "counts");
+        assert_eq!(check(vec![erasure("sda", "A", 0), erasure("sdb", "", 1)]), "nothing of sda (A) was read back");
+        let missing = "sdb () of the last inventory was not there to be wiped; put it back";
+        assert_eq!(check(vec![erasure("sda", "A", 1)]), missing);
+        assert!(check(vec![]).starts_with("sda (A)"));
     }
 }
