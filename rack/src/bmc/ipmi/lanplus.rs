@@ -15,7 +15,11 @@ use ipmi_rs_core::connection::{IpmiCommand, Message};
 use thiserror::Error;
 
 pub use self::suite::Suite;
-use self::{exchange::Line, packet::Sealer, window::Window};
+use self::{
+    exchange::{Line, Sent},
+    packet::Sealer,
+    window::Window,
+};
 use super::{
     super::Login,
     commands::{self, CloseSession, SetSessionPrivilege},
@@ -178,7 +182,7 @@ impl Session {
             *sent = sent.wrapping_add(1).max(1);
             sealer.seal(packet::IPMI, *bmc_id, *sent, &inner)
         };
-        let accept = |datagram: &[u8], _tag: u8| {
+        let accept = |datagram: &[u8], _sent: Sent| {
             let opened = sealer.open(datagram)?;
             if opened.kind != packet::IPMI || opened.session != *own_id || !seen.accept(opened.sequence) {
                 return None;
@@ -188,3 +192,6 @@ impl Session {
         line.exchange(commands::name(netfn, cmd), make, accept).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,38 +19,57 @@ const REFUSALS: u32 = 4;
 pub(super) struct Line {
     socket: UdpSocket,
     pub(super) pace: Pace,
-    /// Has anything been sent twice since the line was opened?
+    /// Has anything been sent twice since this was last set to false?
     pub(super) repeated: bool,
+    /// Number of the last transmission. Never begins anew, so that a late answer to an earlier message is known for what it is.
+    last: u8,
+}
+
+/// Numbers of the transmissions of one message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    first: u8,
+    pub(super) last: u8,
+}
+
+impl Sent {
+    /// Is it the number of one of them?
+    pub(super) const fn contains(self, number: u8) -> bool {
+        number.wrapping_sub(self.first) <= self.last.wrapping_sub(self.first)
+    }
 }
 
 impl Line {
     pub(super) async fn open(address: SocketAddrV4, pace: Pace) -> Result<Self, SessionError> {
         let socket = UdpSocket::bind("0.0.0.0:0").await.map_err(SessionError::Socket)?;
         socket.connect(address).await.map_err(SessionError::Socket)?;
-        Ok(Self { socket, pace, repeated: false })
+        Ok(Self { socket, pace, repeated: false, last: 0 })
     }
 
-    /// Sends what `make` makes until `accept` accepts an answer or the deadline passes. Both are given the number of the
-    /// transmission, from 1.
+    /// Sends what `make` makes until `accept` accepts an answer or the deadline passes. The former is given the number
+    /// of the transmission, the latter the numbers of all that were made.
     pub(super) async fn exchange<T>(
         &mut self,
         what: &'static str,
         mut make: impl FnMut(u8) -> Vec<u8>,
-        mut accept: impl FnMut(&[u8], u8) -> Option<T>,
+        mut accept: impl FnMut(&[u8], Sent) -> Option<T>,
     ) -> Result<T, SessionError> {
         let started = Instant::now();
         let deadline = started + self.pace.deadline;
-        let (mut wait, mut sent, mut refusals) = (self.pace.first, 0_u8, 0);
+        let (mut wait, mut sent, mut refusals) = (self.pace.first, 0, 0);
+        let first = self.last.wrapping_add(1);
         while Instant::now() < deadline && refusals < REFUSALS {
-            sent = sent.saturating_add(1);
+            sent += 1;
+            self.last = self.last.wrapping_add(1);
+            let numbers = Sent { first, last: self.last };
             self.repeated |= sent > 1;
             let until = (Instant::now() + wait).min(deadline);
             wait = wait.saturating_mul(2).min(self.pace.most);
             // An error here is one that ICMP reported about an earlier datagram; this one may get through.
-            if self.socket.send(&make(sent)).await.is_err() {
+            if self.socket.send(&make(numbers.last)).await.is_err() {
                 refusals += 1;
             }
-            match self.listen(until, |datagram| accept(datagram, sent)).await {
+            match self.listen(until, |datagram| accept(datagram, numbers)).await {
                 Heard::Answer(answer) => return Ok(answer),
                 Heard::Nothing => {}
                 Heard::Refusal => {
@@ -60,7 +79,7 @@ impl Line {
             }
         }
         let hint = if refusals > 0 { " (the host says that the port is closed or not reachable)" } else { "" };
-        Err(SessionError::Silent { what, sent: sent.into(), waited: started.elapsed(), hint })
+        Err(SessionError::Silent { what, sent, waited: started.elapsed(), hint })
     }
 
     async fn listen<T>(&self, until: Instant, mut accept: impl FnMut(&[u8]) -> Option<T>) -> Heard<T> {

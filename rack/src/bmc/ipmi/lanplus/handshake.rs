@@ -223,10 +223,10 @@ async fn step(line: &mut Line, what: &'static str, kind: u8, mut request: Vec<u8
                 }
                 packet::plain(kind, &request)
             },
-            |datagram, tag| {
+            |datagram, sent| {
                 let opened = packet::open_plain(datagram)?;
                 let answered = *opened.payload.first()?;
-                let counts = answered == tag || kind == RAKP_3 && answered < tag;
+                let counts = answered == sent.last || kind == RAKP_3 && sent.contains(answered);
                 (opened.kind == kind | 1 && counts).then_some(opened.payload)
             },
         )
