@@ -1,0 +1,3 @@
+//! The fleet simulator: machines that are true on the wire, seen only from their sockets.
+//!
+//! Pure state machines inside, sockets outside; shares no code with the rack's clients, because both would share a mistake.
