@@ -1,6 +1,6 @@
 //! A real client, busybox's udhcpc, against the DHCP server in network namespaces.
 //!
-//! Needs root, iproute2, util-linux and udhcpc; without them the tests are skipped with a printed reason. Each test has
+//! Needs root, iproute2, util-linux and udhcpc; without them the tests fail and say so. Each test has
 //! namespaces of its own, without names: the thread's for the rack, a child process's for the machine.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests, too")]
@@ -133,8 +133,7 @@ fn missing() -> Option<String> {
 /// Runs `test` against a rack in a namespace of its own.
 fn in_namespace(mac: &str, test: impl AsyncFnOnce(World) + Send) {
     if let Some(reason) = missing() {
-        println!("skipped: {reason}");
-        return;
+        panic!("{reason} (see deploy/debian/prerequisites.sh)");
     }
     let body = || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();

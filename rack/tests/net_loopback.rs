@@ -1,13 +1,13 @@
 //! Real clients against the TFTP and HTTP servers, on loopback: atftp, tftp-hpa and curl.
 //!
-//! A client that is not installed is skipped with a printed reason (Debian packages atftp, tftp-hpa, curl).
+//! The clients must be installed (Debian packages atftp, tftp-hpa, curl; `deploy/debian/prerequisites.sh`).
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests, too")]
 
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Output,
     time::Duration,
 };
@@ -110,22 +110,19 @@ fn credentials() -> Credentials {
     Credentials { key_pem: Secret::new(made.signing_key.serialize_pem()), certificate_pem: pem.clone(), ca_pem: pem }
 }
 
-/// Runs a client to its end; `None`, with a reason, if it is not installed.
-async fn run(program: &str, arguments: &[&str]) -> Option<Output> {
-    if !["/usr/bin", "/usr/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists()) {
-        println!("skipped: {program} is not installed");
-        return None;
-    }
+/// Runs a client to its end.
+async fn run(program: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(arguments).kill_on_drop(true);
-    Some(timeout(PATIENCE, command.output()).await.expect("in time").unwrap())
+    let output = timeout(PATIENCE, command.output()).await.expect("in time");
+    output.unwrap_or_else(|e| panic!("{program} (see deploy/debian/prerequisites.sh): {e}"))
 }
 
-async fn curl(arguments: &[&str]) -> Option<String> {
+async fn curl(arguments: &[&str]) -> String {
     let all = [&["-sS", "--max-time", "50"], arguments].concat();
-    let output = run("curl", &all).await?;
+    let output = run("curl", &all).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Some(text + &String::from_utf8_lossy(&output.stderr))
+    text + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +134,7 @@ async fn atftp_fetches_with_every_option() {
         let mut arguments = vec!["--get", "-r", "undionly.kpxe", "-l", target.to_str().unwrap()];
         options.iter().for_each(|option| arguments.extend(["--option", option]));
         arguments.extend([host.as_str(), port.as_str()]);
-        let Some(output) = run("atftp", &arguments).await else { return };
+        let output = run("atftp", &arguments).await;
         assert!(output.status.success(), "{options:?}: {output:?}");
         assert!(fs::read(&target).unwrap() == bytes(LOADER_BYTES), "{options:?}");
     }
@@ -152,17 +149,17 @@ async fn tftp_hpa_fetches_and_is_refused() {
         let target = rack.file("fetched");
         let _ = fs::remove_file(&target);
         let arguments = ["-m", mode, &host, &port, "-c", "get", name, target.to_str().unwrap()];
-        let output = run("tftp", &arguments).await?;
+        let output = run("tftp", &arguments).await;
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        Some((fs::read(&target).unwrap_or_default(), said))
+        (fs::read(&target).unwrap_or_default(), said)
     };
     // The second is a multiple of the block size: the end is an empty block.
     for (name, length) in [("undionly.kpxe", LOADER_BYTES), ("/snponly.efi", 512 * 4)] {
-        let Some((fetched, said)) = fetch("binary", name).await else { return };
+        let (fetched, said) = fetch("binary", name).await;
         assert!(fetched == bytes(length), "{name}: {said}");
     }
     for (mode, name) in [("binary", "secret"), ("binary", "../loaders/undionly.kpxe"), ("ascii", "undionly.kpxe")] {
-        let Some((fetched, said)) = fetch(mode, name).await else { return };
+        let (fetched, said) = fetch(mode, name).await;
         assert!(fetched.is_empty() && said.contains("Error code"), "{name}: {said}");
     }
     rack.stop().await;
@@ -177,14 +174,14 @@ async fn curl_fetches_by_tftp_many_at_a_time() {
         clients.spawn(async move {
             // Only so many are served to one address at one time; the others ask again.
             let said = curl(&["-o", target.to_str().unwrap(), &url]).await;
-            said.map(|said| (fs::read(&target).unwrap_or_default(), said))
+            (fs::read(&target).unwrap_or_default(), said)
         });
     }
     while let Some(fetched) = clients.join_next().await {
-        let Some((fetched, said)) = fetched.unwrap() else { return };
+        let (fetched, said) = fetched.unwrap();
         assert!(fetched == bytes(LOADER_BYTES), "{said}");
     }
-    let missing = curl(&[&rack.tftp_url("autoexec.ipxe")]).await.unwrap_or_default();
+    let missing = curl(&[&rack.tftp_url("autoexec.ipxe")]).await;
     assert!(missing.contains("(68)"), "file not found, at once: {missing}");
     rack.stop().await;
 }
@@ -195,19 +192,19 @@ async fn curl_fetches_blobs_whole_resumed_and_in_parts() {
     let (url, target) = (rack.url(&format!("//blobs//{}", rack.kernel)), rack.file("fetched"));
     let to = target.to_str().unwrap();
     let status = ["-w", "%{http_code} %{size_download}"];
-    let Some(said) = curl(&[&status[..], &["-o", to, &url]].concat()).await else { return };
+    let said = curl(&[&status[..], &["-o", to, &url]].concat()).await;
     assert_eq!(said, format!("200 {KERNEL_BYTES}"));
     assert!(fs::read(&target).unwrap() == bytes(KERNEL_BYTES));
     // Cut it and go on where it ends.
     fs::write(&target, &bytes(KERNEL_BYTES)[..1_234_567]).unwrap();
-    let said = curl(&[&status[..], &["-C", "-", "-o", to, &url]].concat()).await.unwrap();
+    let said = curl(&[&status[..], &["-C", "-", "-o", to, &url]].concat()).await;
     assert_eq!(said, format!("206 {}", KERNEL_BYTES - 1_234_567));
     assert!(fs::read(&target).unwrap() == bytes(KERNEL_BYTES));
     for (range, expected) in [("0-0", "206 1"), ("-100", "206 100"), ("9000000-", "416 0")] {
-        let said = curl(&[&status[..], &["-r", range, "-o", "/dev/null", &url]].concat()).await.unwrap();
+        let said = curl(&[&status[..], &["-r", range, "-o", "/dev/null", &url]].concat()).await;
         assert_eq!(said, expected, "{range}");
     }
-    let head = curl(&["-I", &url]).await.unwrap();
+    let head = curl(&["-I", &url]).await;
     assert!(head.starts_with("HTTP/1.1 200") && head.contains(&format!("content-length: {KERNEL_BYTES}")), "{head}");
     rack.stop().await;
 }
@@ -215,10 +212,10 @@ async fn curl_fetches_blobs_whole_resumed_and_in_parts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_sees_scripts_loaders_and_limits() {
     let rack = Rack::start().await;
-    let Some(script) = curl(&[&rack.url("/boot/52:54:00:12:34:56.ipxe")]).await else { return };
+    let script = curl(&[&rack.url("/boot/52:54:00:12:34:56.ipxe")]).await;
     let base = format!("farrier.http=http://{} BOOTIF=01-52-54-00-12-34-56 ", rack.http);
     assert!(script.contains(&base), "{script}");
-    let head = curl(&["-I", &rack.url("/loaders/snponly.efi")]).await.unwrap();
+    let head = curl(&["-I", &rack.url("/loaders/snponly.efi")]).await;
     assert!(head.contains("content-length: 2048"), "{head}");
     let code = ["-o", "/dev/null", "-w", "%{http_code}"];
     let phone_home = rack.url("/phone-home/0190a000-0000-7000-8000-000000000000/token");
@@ -230,7 +227,7 @@ async fn curl_sees_scripts_loaders_and_limits() {
         (vec!["-H", "Expect:", "--data-binary", &large, &phone_home], "413"),
         (vec!["-H", &long, &phone_home], "431"),
     ] {
-        let said = curl(&[&code[..], &arguments].concat()).await.unwrap();
+        let said = curl(&[&code[..], &arguments].concat()).await;
         assert!(said.starts_with(expected), "{expected}: {said}");
     }
     rack.stop().await;

@@ -56,7 +56,8 @@ pub(super) fn loader(request: &Request, server: Ipv4Addr, http_port: u16) -> Opt
         Stage::Pxe => {
             let file = request.architectures.iter().find_map(|arch| match arch {
                 0 => Some(BIOS),
-                6 | 7 | 9 => Some(UEFI),
+                // 7 and 9 are both seen from x86-64 firmware; 6 is 32-bit firmware, which cannot run our loader.
+                7 | 9 => Some(UEFI),
                 _ => None,
             })?;
             Some(Loader { file: file.to_owned(), http: false })
