@@ -159,11 +159,11 @@ async fn wrong_credentials_and_privileges_are_told_from_silence() {
 #[tokio::test]
 async fn loss_repetition_and_delay_do_no_harm() {
     let sim = Sim::start().await;
-    let weather = Weather { lost: 12, doubled: 15, late: 15, delay: Duration::from_millis(250) };
+    let weather = Weather { lost: 12, doubled: 15, late: 15, delay: Duration::from_millis(90) };
     let proxy = Proxy::start(sim.address, weather).await;
     let login = Login { address: proxy.address, ..sim.admin() };
     let pace =
-        Pace { first: Duration::from_millis(100), most: Duration::from_millis(400), deadline: Duration::from_secs(8) };
+        Pace { first: Duration::from_millis(40), most: Duration::from_millis(400), deadline: Duration::from_secs(8) };
     let bmcs = Bmcs::with_times(pace, PATIENCE);
     for round in 0..6 {
         let wanted = if round % 2 == 0 { PowerState::On } else { PowerState::Off };
