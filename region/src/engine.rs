@@ -25,8 +25,10 @@ use crate::{
 
 /// Ticks in flight at once: each mostly waits for a BMC.
 const PARALLEL: usize = 64;
-/// Longer than any tick may take, so that a lease ends only when its holder is dead.
-const LEASE: TimeDelta = TimeDelta::seconds(180);
+/// How long a machine waits when the process that works on it dies. A tick that takes longer renews its lease.
+const LEASE: TimeDelta = TimeDelta::seconds(15);
+const RENEW: Duration = Duration::from_secs(5);
+/// How long a tick may take in all.
 const TICK: Duration = Duration::from_secs(170);
 /// How often the engine looks for due machines when nobody nudges it.
 const LOOK: Duration = Duration::from_millis(250);
@@ -104,11 +106,25 @@ impl Engine {
     async fn handle(&self, claimed: Claimed) {
         let machine = claimed.view.machine.id;
         let name = claimed.view.machine.name.clone();
-        match timeout(TICK, self.tick(claimed)).await {
+        let claim = claimed.claim();
+        let tick = timeout(TICK, self.tick(claimed));
+        tokio::pin!(tick);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut tick => break ended,
+                () = tokio::time::sleep(RENEW) => {
+                    // Should this fail and the lease end, another claim makes this one worthless: the commit is guarded.
+                    if let Err(e) = self.store.machine_renew_claim(claim, self.clock.now() + LEASE).await {
+                        tracing::warn!(machine.id = %machine, %name, error = %e, "a lease could not be renewed");
+                    }
+                }
+            }
+        };
+        match ended {
             Ok(Ok(())) => {}
             // The claim is left to its lease: a fault of ours or of the database must not be tried in a tight loop.
             Ok(Err(e)) => {
-                tracing::error!(machine.id = %machine, %name, error = %e, "a tick failed; its lease will end")
+                tracing::error!(machine.id = %machine, %name, error = %e, "a tick failed; its lease will end");
             }
             Err(_) => tracing::error!(machine.id = %machine, %name, "a tick took too long; its lease will end"),
         }

@@ -54,6 +54,22 @@ fn only_what_is_due_and_free_is_claimed() {
 }
 
 #[test]
+fn a_renewed_claim_lasts_and_a_lost_one_is_not_renewed() {
+    on_both(|world: World| async move {
+        world.machine(1).await;
+        let first = claim(&world, "a").await.remove(0).claim();
+        world.store.machine_renew_claim(first, world.now() + TimeDelta::seconds(120)).await.unwrap();
+        let now = world.later(61);
+        assert!(claim(&world, "b").await.is_empty(), "renewed");
+        world.later(61);
+        let second = claim(&world, "b").await.remove(0).claim();
+        world.store.machine_renew_claim(first, now + TimeDelta::days(1)).await.unwrap();
+        world.later(61);
+        assert_eq!(claim(&world, "c").await[0].epoch, second.epoch + 1, "the loser did not prolong the holder's lease");
+    });
+}
+
+#[test]
 fn a_stale_claim_commits_nothing() {
     on_both(|world: World| async move {
         let id = world.machine(1).await.machine.id;

@@ -93,6 +93,21 @@ impl Store {
         .await
     }
 
+    /// Makes a claim last longer, while its tick is under way. Does nothing to one that somebody else has taken over.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_renew_claim(&self, claim: Claim, until: Timestamp) -> Result<()> {
+        self.write(move |tx| {
+            let mine = machines::table.find(claim.machine.to_string()).filter(machines::epoch.eq(claim.epoch));
+            diesel::update(mine.filter(machines::lease_owner.is_not_null()))
+                .set(machines::lease_until.eq(Some(naive(until))))
+                .execute(tx.conn)?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Commits a tick and ends the claim. The version grows, except for a mere wait: then only `due_at`, `reason`,
     /// `attempts` and `last_error` differ, and who has read the machine may still act on it.
     ///
