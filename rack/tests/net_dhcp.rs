@@ -3,7 +3,7 @@
 //! Needs root, iproute2, util-linux and udhcpc; without them the tests fail and say so. Each test has
 //! namespaces of its own, without names: the thread's for the rack, a child process's for the machine.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests, too")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 use std::{
     fs,

@@ -2,7 +2,7 @@
 //!
 //! The clients must be installed (Debian packages atftp, tftp-hpa, curl; `deploy/debian/prerequisites.sh`).
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests, too")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 use std::{
     fs,
