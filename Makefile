@@ -1,20 +1,19 @@
-# Everything a person or CI does with this repository. `make run` and `make test` work on a bare Debian 12.
+# Everything a person or CI does with this repository. `make run` and `make test` work on a bare Debian 12 with Rust.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: run test check fmt doc bless prerequisites
+.PHONY: run test check fmt doc bless lint prerequisites
 
-# The virtual lab: enlists, commissions, deploys and releases a machine, and shows it.
+# The virtual lab: a machine is met, commissioned, deployed, released. LAB_ARGS="--image debian --firmware bios" varies it.
 run: prerequisites
 	cargo run --locked --quiet -p farrier-integration-tests --bin farrier-lab -- $(LAB_ARGS)
 
 # What CI runs.
-test: prerequisites check doc
+test: lint doc
 	cargo test --locked --workspace
 
-# Format and lints.
-check: prerequisites
-	cargo fmt --all -- --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+# The quick loop: format, lints, unit tests.
+check: lint
+	cargo test --locked --workspace --lib --bins
 
 fmt:
 	cargo fmt --all
@@ -24,7 +23,11 @@ doc: prerequisites
 
 # Rewrites generated documents and golden files; read the difference before you commit it.
 bless:
-	UPDATE_EXPECT=1 cargo test --locked --workspace
+	UPDATE_EXPECT=1 cargo test --locked --workspace --exclude farrier-integration-tests
+
+lint: prerequisites
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 prerequisites:
 	deploy/debian/prerequisites.sh

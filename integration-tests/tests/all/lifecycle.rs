@@ -26,8 +26,9 @@ const OURS: &str = "maas";
 const SECRET: &str = "user-data-secret-5c1f0b7e";
 const MARKER: &str = "marker-on-the-disk-93ad44c2";
 
-/// Every transition of a life, once each.
-const LIFE: [&str; 7] = [
+/// Every transition of a life, once each; the first is from nowhere.
+const LIFE: [&str; 8] = [
+    "new",
     "new commissioning",
     "commissioning ready",
     "ready allocated",

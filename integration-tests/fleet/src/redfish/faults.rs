@@ -1,0 +1,158 @@
+//! Faults of a Redfish service, as data: which requests, what goes wrong, how often.
+
+use hyper::Method;
+use serde::Deserialize;
+
+/// One rule. The first rule that fits a request is the one that acts.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRule {
+    /// The method; every one if absent.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The path without the slash at its end; a `*` stands for any run of characters. Every path if absent.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// What goes wrong.
+    pub fault: Fault,
+    /// How often; without limit if absent.
+    #[serde(default)]
+    pub count: Option<u32>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Fault {
+    /// 503 with `Retry-After`.
+    Unavailable {
+        /// Its seconds.
+        retry_after: u64,
+    },
+    /// The right answer, late.
+    Delay {
+        /// By how much.
+        ms: u32,
+    },
+    /// 200 with something that is not JSON.
+    NotJson,
+    /// 200 with JSON of the wrong shape.
+    WrongShape,
+    /// `PowerState` is the opposite of what is.
+    LieAboutPower,
+    /// A change is answered as if it was done.
+    AcknowledgeOnly,
+    /// No session can be made.
+    SessionsFull,
+    /// The request is read and never answered; without a path, not even TLS is.
+    BlackHole,
+    /// The connection is closed instead of an answer.
+    Hangup,
+}
+
+/// The rules of one BMC.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Vec<FaultRule>);
+
+// === impl Faults ===
+
+impl Faults {
+    /// Puts `rules` in the place of those that were.
+    pub fn set(&mut self, rules: Vec<FaultRule>) {
+        self.0 = rules;
+    }
+
+    /// Adds one rule after the others.
+    pub fn add(&mut self, rule: FaultRule) {
+        self.0.push(rule);
+    }
+
+    /// The fault that meets this request, counted as used.
+    pub(super) fn meet(&mut self, method: &Method, path: &str) -> Option<Fault> {
+        let at = self.0.iter().position(|r| r.fits(method, path))?;
+        let rule = self.0.get_mut(at)?;
+        let fault = rule.fault.clone();
+        if let Some(left) = &mut rule.count {
+            *left -= 1;
+            if *left == 0 {
+                self.0.remove(at);
+            }
+        }
+        Some(fault)
+    }
+
+    /// Does a connection meet silence before anything is said?
+    pub(super) fn deaf(&self) -> bool {
+        self.0.iter().any(|r| {
+            r.fault == Fault::BlackHole && r.method.is_none() && r.path.is_none() && r.count != Some(0)
+        })
+    }
+}
+
+impl FaultRule {
+    /// `fault` for every request, always.
+    #[must_use]
+    pub const fn always(fault: Fault) -> Self {
+        Self { method: None, path: None, fault, count: None }
+    }
+
+    fn fits(&self, method: &Method, path: &str) -> bool {
+        let fits_session = self.fault != Fault::SessionsFull
+            || (*method == Method::POST && path.contains("/SessionService/Sessions"));
+        let fits_change = self.fault != Fault::AcknowledgeOnly
+            || ((*method == Method::PATCH || *method == Method::POST || *method == Method::DELETE)
+                && !path.contains("/SessionService/"));
+        let fits_power =
+            self.fault != Fault::LieAboutPower || (*method == Method::GET && path.contains("/Systems/"));
+        fits_session
+            && fits_change
+            && fits_power
+            && self.count != Some(0)
+            && self.method.as_deref().is_none_or(|m| m.eq_ignore_ascii_case(method.as_str()))
+            && self.path.as_deref().is_none_or(|p| glob(p, path))
+    }
+}
+
+/// Does `text` fit `pattern`, in which `*` stands for any run of characters?
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        assert!(glob("/redfish/v1", "/redfish/v1"));
+        assert!(!glob("/redfish/v1", "/redfish/v1/Systems"));
+        assert!(glob("*/Systems/*", "/redfish/v1/Systems/1"));
+        assert!(glob("*", ""));
+        assert!(!glob("*/Reset", "/Resetting"));
+        assert!(!glob("/a*a", "/a"));
+    }
+
+    #[test]
+    fn a_rule_is_spent() {
+        let mut faults = Faults::default();
+        faults.add(FaultRule { count: Some(1), ..FaultRule::always(Fault::Hangup) });
+        assert_eq!(faults.meet(&Method::GET, "/"), Some(Fault::Hangup));
+        assert_eq!(faults.meet(&Method::GET, "/"), None);
+    }
+
+    #[test]
+    fn a_session_fault_meets_logins_only() {
+        let mut faults = Faults::default();
+        faults.add(FaultRule::always(Fault::SessionsFull));
+        assert_eq!(faults.meet(&Method::GET, "/redfish/v1/Systems"), None);
+        assert_eq!(faults.meet(&Method::POST, "/redfish/v1/SessionService/Sessions"), Some(Fault::SessionsFull));
+    }
+}
