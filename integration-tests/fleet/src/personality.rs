@@ -178,10 +178,7 @@ mod tests {
             assert_eq!(Personality::shipped(name).unwrap().name, name);
         }
         let error = Personality::shipped("acme").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            r#"there is no personality "acme"; there are dell, hpe, supermicro, lenovo, openbmc"#
-        );
+        assert_eq!(error, r#"there is no personality "acme"; there are dell, hpe, supermicro, lenovo, openbmc"#);
     }
 
     #[test]

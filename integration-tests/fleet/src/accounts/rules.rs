@@ -103,7 +103,10 @@ impl PasswordRules {
             (count(u8::is_ascii_uppercase) >= self.upper, "needs more capital letters"),
             (count(u8::is_ascii_lowercase) >= self.lower, "needs more small letters"),
             (count(u8::is_ascii_digit) >= self.digits, "needs more digits"),
-            (count(|b| !b.is_ascii_alphanumeric()) >= self.others, "needs more characters that are no letters or digits"),
+            (
+                count(|b| !b.is_ascii_alphanumeric()) >= self.others,
+                "needs more characters that are no letters or digits",
+            ),
             (self.max_run.is_none_or(|most| longest_run(password) <= most), "repeats a character too often"),
         ];
         demands.into_iter().find(|(met, _)| !met).map_or(Ok(()), |(_, why)| Err(why))
