@@ -2,7 +2,7 @@
 //!
 //! Handlers parse, call a use case and render its result; they decide nothing. Whoever calls without the right shows it by
 //! a bearer token (people, programs) or a client certificate (racks); only health, reflection and `Enroll` need neither.
-//! [`status`] alone makes statuses.
+//! `status` alone makes statuses.
 
 mod calls;
 mod events;
