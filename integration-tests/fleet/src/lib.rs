@@ -5,4 +5,5 @@
 pub mod accounts;
 pub mod chassis;
 pub mod personality;
+pub mod redfish;
 pub mod truth;

@@ -11,15 +11,16 @@ use farrier_common::clock::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Redfish,
+    Now, Redfish,
     resource::{Kind, Target},
 };
 
-pub(super) use accounts::{ROLES, account_id, account_uri};
+pub(super) use accounts::{ROLES, account_id, account_uri, find_account};
+pub(super) use hardware::merged;
 pub(super) use service::METADATA;
 
 /// The document at a URI, if there is one.
-pub(super) fn render(face: &Redfish, target: Target<'_>, now: Timestamp) -> Option<Value> {
+pub(super) fn render(face: &Redfish, target: Target<'_>, now: Now) -> Option<Value> {
     Some(match target.kind {
         Kind::Versions => json!({"v1": "/redfish/v1/"}),
         Kind::Root => service::root(face),
@@ -50,13 +51,15 @@ pub(super) fn render(face: &Redfish, target: Target<'_>, now: Timestamp) -> Opti
         Kind::SessionService => service::sessions_service(face),
         Kind::Sessions => service::sessions(face),
         Kind::Session => service::session(face, target.id)?,
-        Kind::TaskService => service::task_service(now),
+        Kind::TaskService => service::task_service(),
         Kind::Tasks => service::tasks(face),
-        Kind::Task | Kind::TaskMonitor => service::task(face, target.id, now)?,
+        Kind::Task | Kind::TaskMonitor => service::task(face, target.id, now.wall)?,
         Kind::UpdateService => service::update_service(),
         Kind::Inventory => service::inventory(),
         Kind::Firmware => service::firmware(face, target.id),
-        Kind::Registries => members("MessageRegistryFileCollection", "Registries", &["/redfish/v1/Registries/Base".into()]),
+        Kind::Registries => {
+            members("MessageRegistryFileCollection", "Registries", &["/redfish/v1/Registries/Base".into()])
+        }
         Kind::Registry => service::registry(),
         Kind::SystemReset | Kind::ManagerReset | Kind::BiosReset | Kind::SecureBootKeys => return None,
     })

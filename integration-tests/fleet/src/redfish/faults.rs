@@ -83,9 +83,9 @@ impl Faults {
 
     /// Does a connection meet silence before anything is said?
     pub(super) fn deaf(&self) -> bool {
-        self.0.iter().any(|r| {
-            r.fault == Fault::BlackHole && r.method.is_none() && r.path.is_none() && r.count != Some(0)
-        })
+        self.0
+            .iter()
+            .any(|r| r.fault == Fault::BlackHole && r.method.is_none() && r.path.is_none() && r.count != Some(0))
     }
 }
 
@@ -97,13 +97,12 @@ impl FaultRule {
     }
 
     fn fits(&self, method: &Method, path: &str) -> bool {
-        let fits_session = self.fault != Fault::SessionsFull
-            || (*method == Method::POST && path.contains("/SessionService/Sessions"));
+        let fits_session =
+            self.fault != Fault::SessionsFull || (*method == Method::POST && path.contains("/SessionService/Sessions"));
         let fits_change = self.fault != Fault::AcknowledgeOnly
             || ((*method == Method::PATCH || *method == Method::POST || *method == Method::DELETE)
                 && !path.contains("/SessionService/"));
-        let fits_power =
-            self.fault != Fault::LieAboutPower || (*method == Method::GET && path.contains("/Systems/"));
+        let fits_power = self.fault != Fault::LieAboutPower || (*method == Method::GET && path.contains("/Systems/"));
         fits_session
             && fits_change
             && fits_power

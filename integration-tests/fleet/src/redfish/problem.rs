@@ -94,7 +94,8 @@ impl Problem {
     }
 
     pub(super) fn privilege() -> Self {
-        let text = "There are insufficient privileges for the account or credentials associated with the current session.";
+        let text =
+            "There are insufficient privileges for the account or credentials associated with the current session.";
         Self::new(StatusCode::FORBIDDEN, "InsufficientPrivilege", text, &[])
     }
 
@@ -205,8 +206,7 @@ impl Problem {
     pub(super) fn unavailable(seconds: u64) -> Self {
         let text = "The service is temporarily unavailable. Retry in %1 seconds.";
         let shown = seconds.to_string();
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceTemporarilyUnavailable", text, &[&shown]);
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceTemporarilyUnavailable", text, &[&shown]);
         problem.retry_after = Some(seconds);
         problem
     }

@@ -19,12 +19,6 @@ pub struct Quirks {
     pub redfish_version: String,
     /// `Model` of the manager.
     pub manager_model: String,
-    /// `FirmwareVersion` of the manager.
-    pub firmware: String,
-    /// `Manufacturer` of system and chassis.
-    pub manufacturer: String,
-    /// `Model` of system and chassis.
-    pub model: String,
     /// `BiosVersion` of the system.
     pub bios_version: String,
     /// Last part of the system's URI.
@@ -60,9 +54,6 @@ pub struct AccountRules {
     pub creation: Creation,
     /// What the last part of an account's URI is.
     pub id: AccountId,
-    /// Slots which exist but can never be written.
-    #[serde(default)]
-    pub untouchable: Vec<u8>,
     /// `AccountTypes` are shown, and wanted in what makes an account.
     pub account_types: Shown,
     /// Privileges come in `Oem.Hpe.Privileges`, and the role follows from them.

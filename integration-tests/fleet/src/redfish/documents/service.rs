@@ -90,7 +90,7 @@ pub(super) fn session(face: &Redfish, id: &str) -> Option<Value> {
     }))
 }
 
-pub(super) fn task_service(_now: Timestamp) -> Value {
+pub(super) fn task_service() -> Value {
     json!({
         "@odata.id": "/redfish/v1/TaskService",
         "@odata.type": "#TaskService.v1_2_1.TaskService",
@@ -149,7 +149,7 @@ pub(super) fn inventory() -> Value {
 
 pub(super) fn firmware(face: &Redfish, id: &str) -> Value {
     let (version, related) = match id {
-        "BMC" => (&face.quirks.firmware, manager_uri(face)),
+        "BMC" => (&face.personality.firmware, manager_uri(face)),
         _ => (&face.quirks.bios_version, format!("{}/Bios", system_uri(face))),
     };
     json!({
