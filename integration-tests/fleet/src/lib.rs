@@ -4,6 +4,8 @@
 
 pub mod accounts;
 pub mod chassis;
+pub mod dice;
+pub mod ipmi;
 pub mod personality;
 pub mod redfish;
 pub mod truth;

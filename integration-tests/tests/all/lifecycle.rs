@@ -11,7 +11,7 @@ use farrier_integration_tests::{
     cli::Cli,
     daemons::{Region, RegionOptions},
     lab::{Lab, text},
-    machine::{Machine, MachineSpec},
+    machine::{Bus, DiskSpec, Machine, MachineSpec},
     process,
     reports::Reports,
     site::{LONG, Site, word},
@@ -65,11 +65,14 @@ fn a_machine_lives_its_whole_life() {
 }
 
 /// The mini OS on a BIOS machine, PostgreSQL: region and rack die in the middle of each step, then the machine loses its
-/// power.
+/// power. Its disk lies: it says that it discards, and keeps everything.
 #[test]
 fn a_life_survives_the_death_of_the_daemons() {
     in_lab(|lab| {
-        let index = lab.add_machine(MachineSpec::new(1, Firmware::Bios))?;
+        let mut spec = MachineSpec::new(1, Firmware::Bios);
+        let serial = spec.disks[0].serial.clone();
+        spec.disks = vec![DiskSpec { bus: Bus::Virtio, serial, size_mib: 512, discards: false }];
+        let index = lab.add_machine(spec)?;
         let reports = lab.start_reports()?;
         let postgres = lab.start_postgres()?;
         let options = RegionOptions { database: Some(postgres.url()), ..RegionOptions::default() };
@@ -221,6 +224,8 @@ impl<'a> Life<'a> {
             ensure!(!self.machine.disks_hold(needle)?, "{needle:?} is still on the disk");
         }
         let erased = &shown["last_erase"][0];
+        let lies = !self.machine.spec().disks[0].discards;
+        ensure!(!lies || erased["method"] != "discard", "a discard that did nothing was believed: {shown}");
         ensure!(erased["disk_serial"] == self.machine.spec().disks[0].serial.as_str(), "{shown}");
         ensure!(erased["sampled_bytes"].as_u64().is_some_and(|b| b >= 32 << 20), "{shown}");
         Ok(())

@@ -40,8 +40,10 @@ pub enum Event<'a> {
 pub enum Action {
     /// Send this.
     Send(Vec<u8>),
-    /// Wait so long for packets; replaces any earlier wait.
+    /// Wait so long for an answer before the next attempt; replaces any earlier wait.
     Wait(Duration),
+    /// Wait so long for better offers; replaces any earlier wait.
+    Gather(Duration),
     /// An address was given.
     Leased(Box<Lease>),
     /// There is none to be had.
@@ -133,7 +135,7 @@ impl<'a> Exchange<'a> {
                 }
                 self.waited += gather;
                 self.phase = Phase::Gathering(Box::new(answer));
-                vec![Action::Wait(gather)]
+                vec![Action::Gather(gather)]
             }
             (Phase::Requesting(offer), Kind::Ack) if offer.server == answer.server => self.leased(answer),
             (Phase::Renewing, Kind::Ack) => self.leased(answer),

@@ -8,7 +8,7 @@ use super::{
     Redfish, answer, documents,
     documents::{ROLES, account_id, account_uri, find_account},
     problem::Problem,
-    quirks::{Creation, Quirks, Shown},
+    quirks::{Creation, Quirks},
     resource::{Kind, Target},
     write::{Change, only, redacted},
 };
@@ -25,15 +25,11 @@ struct Wanted<'a> {
 
 /// `POST` to the collection.
 pub(super) fn create(face: &mut Redfish, change: &Change<'_>) -> Result<Response<Bytes>, Problem> {
-    let rules = &face.quirks.accounts;
     let wanted = Wanted::read(&change.body, &face.quirks)?;
     let (Some(name), Some(password)) = (wanted.name, wanted.password) else {
         return Err(Problem::needed(if wanted.name.is_none() { "UserName" } else { "Password" }));
     };
     let Some(privilege) = wanted.privilege else { return Err(Problem::needed("RoleId")) };
-    if rules.account_types == Shown::Needed && !change.body.contains_key("AccountTypes") {
-        return Err(Problem::needed("AccountTypes"));
-    }
     let mut accounts = face.accounts();
     if accounts.named(name).next().is_some() {
         return Err(Problem::exists("ManagerAccount", "UserName", name));
@@ -198,7 +194,7 @@ fn role(word: &str) -> Result<Privilege, Problem> {
 }
 
 fn account_types(value: &Value, quirks: &Quirks) -> Result<(), Problem> {
-    if quirks.accounts.account_types == Shown::Absent {
+    if !quirks.accounts.account_types {
         return Err(Problem::unknown("AccountTypes"));
     }
     let Some(list) = value.as_array() else { return Err(Problem::wrong_type(value, "AccountTypes")) };

@@ -54,8 +54,8 @@ pub struct AccountRules {
     pub creation: Creation,
     /// What the last part of an account's URI is.
     pub id: AccountId,
-    /// `AccountTypes` are shown, and wanted in what makes an account.
-    pub account_types: Shown,
+    /// `AccountTypes` are shown and taken.
+    pub account_types: bool,
     /// Privileges come in `Oem.Hpe.Privileges`, and the role follows from them.
     #[serde(default)]
     pub oem_privileges: bool,
@@ -82,18 +82,6 @@ pub enum AccountId {
     Slot,
     /// The name of the user.
     Name,
-}
-
-/// Whether a property is there.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Shown {
-    /// Never.
-    Absent,
-    /// Shown, and accepted.
-    Optional,
-    /// Shown, and needed in the request that makes the resource.
-    Needed,
 }
 
 /// Which changes need an ETag.

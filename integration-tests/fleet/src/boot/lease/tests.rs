@@ -31,7 +31,7 @@ fn kind(bytes: &[u8]) -> u8 {
 fn firmware_gathers_offers_then_requests_the_one() {
     let mut exchange = Exchange::new(Client::UefiPxe(Architecture::Amd64), STATION, 9);
     assert_eq!(kind(sent(&exchange.on(Event::Start)).unwrap()), 1);
-    assert_eq!(exchange.on(Event::Received(&answer(2, b""))), [Action::Wait(Duration::from_secs(3))]);
+    assert_eq!(exchange.on(Event::Received(&answer(2, b""))), [Action::Gather(Duration::from_secs(3))]);
     assert!(exchange.on(Event::Received(&answer(2, b""))).is_empty(), "a second copy of the offer");
     let actions = exchange.on(Event::Elapsed);
     let request = sent(&actions).unwrap();

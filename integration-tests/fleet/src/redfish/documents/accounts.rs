@@ -10,7 +10,7 @@ use crate::{
     redfish::{
         Now,
         auth::{Right, has},
-        quirks::{AccountId, Creation, Quirks, Shown},
+        quirks::{AccountId, Creation, Quirks},
     },
 };
 
@@ -97,7 +97,7 @@ pub(super) fn account(face: &Redfish, id: &str, now: Now) -> Option<Value> {
     if !empty {
         document["Links"] = json!({"Role": link(&format!("/redfish/v1/AccountService/Roles/{role}"))});
     }
-    if rules.account_types != Shown::Absent {
+    if rules.account_types {
         let both: &[&str] = if user.access.messaging { &["Redfish", "IPMI"] } else { &["Redfish"] };
         document["AccountTypes"] = json!(both);
     }

@@ -1,0 +1,167 @@
+//! The tasks, done to the simulated hardware.
+
+use std::{cell::Cell, time::Duration};
+
+use chrono::TimeDelta;
+use farrier_common::secret::Secret;
+use farrier_proto::{
+    agent::{EraseResult, EraseTask, InventoryResult, WriteImageResult, WriteImageTask, report_task_request::Report},
+    v1,
+};
+
+use super::{Agent, Session, cmdline::Options, image::Download};
+use crate::{
+    boot::{Source, lease::Lease},
+    disk::{Disk, Installed},
+    machine::fault::{DiskWork, Fault, Faults},
+};
+
+/// How a task ends that does not succeed.
+pub(super) enum Broken {
+    /// It cannot be done, and why.
+    Task(String),
+    /// The machine died over it.
+    Machine,
+}
+
+/// How far a task is.
+#[derive(Debug, Default)]
+pub(super) struct Done(Cell<u64>);
+
+impl Done {
+    pub(super) const fn get(&self) -> u64 {
+        self.0.get()
+    }
+
+    pub(super) fn set(&self, bytes: u64) {
+        self.0.set(bytes);
+    }
+}
+
+/// Until controllers have found their disks.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Per disk: what a discard of everything takes, and looking at what is left.
+const ERASE: Duration = Duration::from_secs(20);
+/// Both ends of a disk are read back whatever the share is.
+const ENDS: u64 = 32 << 20;
+
+impl Agent<'_> {
+    pub(super) async fn inventory(&mut self, options: &Options) -> Result<Report, Broken> {
+        self.work_for(SETTLE).await;
+        let hardware = Some(self.hardware.inventory(self.disks));
+        Ok(Report::Inventory(InventoryResult { hardware, identity: Some(self.identity(options)) }))
+    }
+
+    pub(super) async fn write_image(
+        &mut self,
+        options: &Options,
+        session: &Session,
+        lease: &Lease,
+        task: WriteImageTask,
+        done: &Done,
+    ) -> Result<Report, Broken> {
+        let failed = |why: String| Broken::Task(why);
+        let blob = task.blob.ok_or_else(|| failed("blob: is missing".to_owned()))?;
+        let seed = task.seed.ok_or_else(|| failed("seed: is missing".to_owned()))?;
+        self.work_for(SETTLE).await;
+        let n = self.disks.choose(&task.disk_serial, blob.content_size_bytes).map_err(failed)?;
+        let disk = self.disks.list().swap_remove(n);
+        self.disks.tear(n);
+        if self.faults.disk_fails(&disk.serial, DiskWork::Write) {
+            return Err(failed(format!("writing the disk {}: Input/output error (os error 5)", disk.name)));
+        }
+        let bearer = Secret::new(format!("{}.{}", session.boot_id, session.secret.expose()));
+        let download = Download {
+            from: matches!(self.network.source, Source::Leased).then_some(lease.address),
+            url: format!("{}/blobs/{}", options.http, blob.sha256),
+            bearer,
+            blob: &blob,
+            patience: self.patience.image,
+            done,
+            dies_at: dies_at(self.faults, blob.size_bytes),
+        };
+        let read_back_sha256 = download.run(&self.network.seen).await?;
+        if self.faults.disk_fails(&disk.serial, DiskWork::ReadBack) {
+            return Err(failed("the disk does not hold what was written".to_owned()));
+        }
+        let boot_id = session.boot_id;
+        self.disks.install(n, Installed { content_sha256: read_back_sha256.clone(), seed, boot_id });
+        Ok(Report::WriteImage(WriteImageResult {
+            disk_name: disk.name,
+            disk_serial: disk.serial,
+            written_bytes: blob.content_size_bytes,
+            read_back_sha256,
+        }))
+    }
+
+    pub(super) async fn erase(&mut self, task: &EraseTask, done: &Done) -> Result<Report, Broken> {
+        if task.sample_permille > 1000 {
+            return Err(Broken::Task("sample_permille: must be at most 1000".to_owned()));
+        }
+        self.work_for(SETTLE).await;
+        let (mut disks, mut failures) = (Vec::new(), Vec::new());
+        let all = self.disks.list();
+        let count = all.len();
+        for (n, disk) in all.into_iter().enumerate() {
+            self.work_for(ERASE).await;
+            if self.faults.disk_fails(&disk.serial, DiskWork::Erase) {
+                failures.push(format!("{}: Input/output error (os error 5)", disk.name));
+                continue;
+            }
+            self.disks.wipe(n);
+            done.set(done.get() + disk.size_bytes);
+            disks.push(self.erasure(&disk, task.sample_permille));
+        }
+        if failures.is_empty() {
+            return Ok(Report::Erase(EraseResult { disks }));
+        }
+        Err(Broken::Task(format!("{} of {count} disks not erased: {}", failures.len(), failures.join("; "))))
+    }
+
+    fn erasure(&self, disk: &Disk, permille: u32) -> v1::DiskErasure {
+        let share = u128::from(disk.size_bytes) * u128::from(permille) / 1000;
+        let sampled = u64::try_from(share).unwrap_or(u64::MAX).saturating_add(ENDS).min(disk.size_bytes);
+        let now = self.clock.now() + self.skew();
+        let nanos = i32::try_from(now.timestamp_subsec_nanos()).unwrap_or(0);
+        v1::DiskErasure {
+            disk_serial: disk.serial.clone(),
+            disk_name: disk.name.clone(),
+            size_bytes: disk.size_bytes,
+            method: if disk.discards() { "discard" } else { "overwrite" }.to_owned(),
+            sampled_bytes: sampled,
+            finished_at: Some(prost_types::Timestamp { seconds: now.timestamp(), nanos }),
+        }
+    }
+
+    fn skew(&self) -> TimeDelta {
+        let skew = self.faults.take(|fault| match fault {
+            Fault::ClockSkew { seconds } => TimeDelta::try_seconds(*seconds),
+            Fault::DropPacket { .. }
+            | Fault::DuplicatePacket { .. }
+            | Fault::NeverBoot
+            | Fault::DieInWrite { .. }
+            | Fault::DiskFails { .. }
+            | Fault::Delay { .. } => None,
+        });
+        skew.unwrap_or_default()
+    }
+
+    async fn work_for(&mut self, time: Duration) {
+        tokio::time::sleep(self.dice.jitter(self.network.pace.of(time))).await;
+    }
+}
+
+fn dies_at(faults: &Faults, size: u64) -> Option<u64> {
+    faults.take(|fault| match fault {
+        Fault::DieInWrite { permille } => {
+            let at = u128::from(size) * u128::from(*permille) / 1000;
+            Some(u64::try_from(at).unwrap_or(u64::MAX))
+        }
+        Fault::DropPacket { .. }
+        | Fault::DuplicatePacket { .. }
+        | Fault::NeverBoot
+        | Fault::DiskFails { .. }
+        | Fault::ClockSkew { .. }
+        | Fault::Delay { .. } => None,
+    })
+}

@@ -1,0 +1,131 @@
+//! Sockets for servers: one UDP socket and one task for each BMC, which sleeps until a packet or a deadline comes.
+//!
+//! Linux needs no set-up for addresses of 127.0.0.0/8, so that a process can be thousands of BMCs at one port.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use thiserror::Error;
+use tokio::{
+    net::UdpSocket,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::server::{Datagram, Server};
+
+/// No packet of ours or for us is longer.
+const LONGEST: usize = 600;
+/// So many answers wait at a time; further ones are lost, as on a wire.
+const MOST_WAITING: usize = 32;
+/// So many receptions may fail in a row.
+const MOST_FAILURES: u32 = 64;
+
+/// A BMC that cannot be added.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// There are as many as there may be.
+    #[error("this host has {0} BMCs already, which is its limit")]
+    Full(usize),
+    /// No socket at this address.
+    #[error("no socket at {address}: {source}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Many BMCs in one process. They stop when it is dropped.
+#[derive(Debug)]
+pub struct Host {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    most: usize,
+}
+
+impl Host {
+    /// A host for `most` BMCs.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { tasks: JoinSet::new(), stop: CancellationToken::new(), most }
+    }
+
+    /// Starts a BMC; where it is reached, which tells the port if 0 was asked for.
+    ///
+    /// # Errors
+    /// There are too many, or the address cannot be had.
+    pub async fn add(&mut self, address: SocketAddr, server: Server) -> Result<SocketAddr, HostError> {
+        if self.tasks.len() >= self.most {
+            return Err(HostError::Full(self.most));
+        }
+        let bind = |source| HostError::Bind { address, source };
+        let socket = UdpSocket::bind(address).await.map_err(bind)?;
+        let bound = socket.local_addr().map_err(bind)?;
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = serve(socket, server, stop).await {
+                tracing::error!(%bound, %error, "a simulated BMC lost its socket");
+            }
+        });
+        Ok(bound)
+    }
+
+    /// BMCs that run.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Does none run?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Stops all; those that take longer than `grace` are cut off.
+    pub async fn stop(mut self, grace: Duration) {
+        self.stop.cancel();
+        let _ = timeout(grace, async { while self.tasks.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// Serves a BMC at a bound socket until `stop`.
+///
+/// # Errors
+/// The socket fails again and again.
+pub async fn serve(socket: UdpSocket, mut server: Server, stop: CancellationToken) -> io::Result<()> {
+    let mut waiting: Vec<(Instant, Datagram)> = Vec::new();
+    let mut buffer = [0; LONGEST];
+    let mut failures = 0;
+    loop {
+        let deadline = waiting.iter().map(|(at, _)| *at).chain(server.next_deadline().map(Instant::from_std)).min();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                server.on_time(Instant::now().into_std());
+            }
+            received = socket.recv_from(&mut buffer) => match received {
+                Ok((length, peer)) => {
+                    failures = 0;
+                    let now = Instant::now();
+                    let answers = server.on_datagram(peer, &buffer[..length], now.into_std());
+                    let room = MOST_WAITING - waiting.len();
+                    waiting.extend(answers.into_iter().take(room).map(|d| (now + d.after, d)));
+                }
+                Err(_) if failures < MOST_FAILURES => failures += 1,
+                Err(error) => return Err(error),
+            },
+        }
+        send_due(&socket, &mut waiting).await;
+    }
+}
+
+/// Sends what is due. What cannot be sent is lost, as on a wire.
+async fn send_due(socket: &UdpSocket, waiting: &mut Vec<(Instant, Datagram)>) {
+    let now = Instant::now();
+    for (_, datagram) in waiting.extract_if(.., |(at, _)| *at <= now) {
+        let _ = socket.send_to(&datagram.bytes, datagram.to).await;
+    }
+}
