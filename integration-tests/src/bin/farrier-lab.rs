@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "a command's error")]
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("farrier-lab: {error:?}");
+    eprintln!("farrier-lab: {error:#}");
     ExitCode::FAILURE
 }
 

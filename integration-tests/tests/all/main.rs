@@ -10,6 +10,6 @@ use farrier_integration_tests::lab::Lab;
 fn in_lab(body: impl FnOnce(&mut Lab) -> anyhow::Result<()>) {
     let mut lab = Lab::new().expect("this host can hold a virtual lab");
     if let Err(error) = body(&mut lab) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
