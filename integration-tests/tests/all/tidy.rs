@@ -19,6 +19,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("agent", &["farrier-common", "farrier-proto"]),
     ("cli", &["farrier-common", "farrier-proto"]),
     ("integration-tests", &["farrier-common", "farrier-proto", "farrier-region", "farrier-rack"]),
+    // The lab for its tests alone; what it simulates it shares with nobody.
+    ("integration-tests/fleet", &["farrier-common", "farrier-proto", "farrier-integration-tests"]),
 ];
 
 /// A module and what it may import.
