@@ -1,10 +1,6 @@
 //! Open Session and RAKP messages 1 to 4 (IPMI 2.0 sections 13.17 to 13.24).
 
-use std::{
-    net::SocketAddr,
-    sync::PoisonError,
-    time::Instant,
-};
+use std::{net::SocketAddr, sync::PoisonError, time::Instant};
 
 use super::{
     crypto::{self, Suite},

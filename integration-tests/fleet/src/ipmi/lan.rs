@@ -12,29 +12,29 @@ pub(super) const REVISION: u8 = 0x11;
 
 /// Parameter, length, and whether it can be written.
 const PARAMETERS: &[(u8, usize, bool)] = &[
-    (0, 1, true),   // set in progress
-    (1, 1, false),  // authentication types of IPMI 1.5
-    (2, 5, true),   // the same, by privilege
-    (3, 4, true),   // address
-    (4, 1, true),   // its source
-    (5, 6, true),   // MAC
-    (6, 4, true),   // subnet mask
-    (7, 3, true),   // IPv4 header
-    (8, 2, true),   // RMCP port
-    (10, 1, true),  // ARP
-    (11, 1, true),  // interval of gratuitous ARP
-    (12, 4, true),  // gateway
-    (13, 6, true),  // its MAC
-    (14, 4, true),  // second gateway
-    (15, 6, true),  // its MAC
-    (16, 18, true), // SNMP community
-    (17, 1, false), // alert destinations
-    (20, 2, true),  // VLAN
-    (21, 1, true),  // its priority
-    (22, 1, false), // number of cipher suites
+    (0, 1, true),    // set in progress
+    (1, 1, false),   // authentication types of IPMI 1.5
+    (2, 5, true),    // the same, by privilege
+    (3, 4, true),    // address
+    (4, 1, true),    // its source
+    (5, 6, true),    // MAC
+    (6, 4, true),    // subnet mask
+    (7, 3, true),    // IPv4 header
+    (8, 2, true),    // RMCP port
+    (10, 1, true),   // ARP
+    (11, 1, true),   // interval of gratuitous ARP
+    (12, 4, true),   // gateway
+    (13, 6, true),   // its MAC
+    (14, 4, true),   // second gateway
+    (15, 6, true),   // its MAC
+    (16, 18, true),  // SNMP community
+    (17, 1, false),  // alert destinations
+    (20, 2, true),   // VLAN
+    (21, 1, true),   // its priority
+    (22, 1, false),  // number of cipher suites
     (23, 17, false), // their numbers
-    (24, 9, true),  // their privilege levels
-    (26, 6, true),  // threshold of bad passwords
+    (24, 9, true),   // their privilege levels
+    (26, 6, true),   // threshold of bad passwords
 ];
 
 /// What was written.

@@ -73,10 +73,20 @@ pub struct Server {
 enum Request {
     Ping(u8),
     /// Outside of a session, in a header of IPMI 1.5 or 2.0.
-    Discovery { message: Vec<u8>, plus: bool },
-    Handshake { kind: Kind, payload: Vec<u8> },
+    Discovery {
+        message: Vec<u8>,
+        plus: bool,
+    },
+    Handshake {
+        kind: Kind,
+        payload: Vec<u8>,
+    },
     /// Inside a session.
-    Session { id: u32, message: Vec<u8>, encrypted: bool },
+    Session {
+        id: u32,
+        message: Vec<u8>,
+        encrypted: bool,
+    },
 }
 
 impl Server {
@@ -189,14 +199,7 @@ impl Server {
     }
 
     /// A command inside a session.
-    fn command(
-        &mut self,
-        id: u32,
-        message: &[u8],
-        encrypted: bool,
-        effects: Effects,
-        now: Instant,
-    ) -> Option<Vec<u8>> {
+    fn command(&mut self, id: u32, message: &[u8], encrypted: bool, effects: Effects, now: Instant) -> Option<Vec<u8>> {
         let message = Message::parse(message).filter(Message::is_request)?;
         let level = self.sessions.live(id)?.level;
         let call = Call::new(&message, Some(id), level, effects, now);

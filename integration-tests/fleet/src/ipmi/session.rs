@@ -94,7 +94,13 @@ impl Sessions {
     }
 
     /// Makes room and a session, not yet in the table; `None` if all places are taken by established sessions.
-    pub(super) fn open(&mut self, peer: SocketAddr, suite: Suite, dice: &mut Dice, now: Instant) -> Option<&mut Session> {
+    pub(super) fn open(
+        &mut self,
+        peer: SocketAddr,
+        suite: Suite,
+        dice: &mut Dice,
+        now: Instant,
+    ) -> Option<&mut Session> {
         if self.all.len() >= self.most {
             let unfinished = |s: &Session| !matches!(s.phase, Phase::Live(_));
             let oldest = self.all.iter().enumerate().filter(|(_, s)| unfinished(s)).min_by_key(|(_, s)| s.heard)?.0;

@@ -57,9 +57,9 @@ impl<'a> Packet<'a> {
         let (header, body) = bytes.split_first_chunk::<4>()?;
         match header {
             [0x06, _, _, CLASS_ASF] => parse_ping(body),
-            [0x06, _, _, CLASS_IPMI] => match body.first()? {
-                &AUTH_NONE => parse_plain(body),
-                &AUTH_PLUS => parse_plus(body).map(Self::Plus),
+            [0x06, _, _, CLASS_IPMI] => match *body.first()? {
+                AUTH_NONE => parse_plain(body),
+                AUTH_PLUS => parse_plus(body).map(Self::Plus),
                 _ => None,
             },
             _ => None,

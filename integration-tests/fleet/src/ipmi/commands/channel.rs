@@ -107,7 +107,8 @@ pub(super) fn set_access(server: &mut Server, call: &Call<'_>) -> Answer {
         2 => access.volatile.bits = bits & 0x3f,
         _ => return Err(code::INVALID_FIELD),
     }
-    let level = || Privilege::from_number(limit & 0x0f).filter(|p| *p != Privilege::NoAccess).ok_or(code::INVALID_FIELD);
+    let level =
+        || Privilege::from_number(limit & 0x0f).filter(|p| *p != Privilege::NoAccess).ok_or(code::INVALID_FIELD);
     match limit >> 6 {
         0 => {}
         1 => access.stored.limit = level()?,

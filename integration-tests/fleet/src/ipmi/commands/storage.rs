@@ -34,8 +34,7 @@ pub(super) fn fru_read(server: &mut Server, call: &Call<'_>) -> Answer {
 
 /// The one record, of the BMC itself: "management controller locator", chassis, FRU, SEL and SDR, on the system board. Without
 /// any, ipmitool takes the repository for broken and sets out to rebuild it.
-const LOCATOR: [u8; 19] =
-    [1, 0, VERSION, 0x12, 14, 0x20, 0, 0, 0x8e, 0, 0, 0, 0x07, 0x01, 0, 0xc3, b'B', b'M', b'C'];
+const LOCATOR: [u8; 19] = [1, 0, VERSION, 0x12, 14, 0x20, 0, 0, 0x8e, 0, 0, 0, 0x07, 0x01, 0, 0xc3, b'B', b'M', b'C'];
 const FIRST: [u8; 2] = [0x00, 0x00];
 const LAST: [u8; 2] = [0xff, 0xff];
 
@@ -51,8 +50,8 @@ pub(super) fn reserve(_: &mut Server, _: &Call<'_>) -> Answer {
 
 /// Get SDR: the record, or part of it.
 pub(super) fn sdr_read(_: &mut Server, call: &Call<'_>) -> Answer {
-    let &[_, _, id @ .., offset, count] = call.data else { return Err(code::LENGTH) };
-    if ![FIRST, LAST, [1, 0]].iter().any(|known| known == id) {
+    let &[_, _, low, high, offset, count, ..] = call.data else { return Err(code::LENGTH) };
+    if ![FIRST, LAST, [1, 0]].contains(&[low, high]) {
         return Err(code::NOT_PRESENT);
     }
     let rest = LOCATOR.get(usize::from(offset)..).ok_or(code::RANGE)?;

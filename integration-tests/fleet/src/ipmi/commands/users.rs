@@ -46,11 +46,8 @@ pub(super) fn get_access(server: &mut Server, call: &Call<'_>) -> Answer {
         (true, false) => 0x80,
     };
     let enabled = count(users.users().iter().filter(|user| user.enabled).count());
-    let bits = [
-        (user.access.callback_only, CALLBACK_ONLY),
-        (user.access.link, LINK),
-        (user.access.messaging, MESSAGING),
-    ];
+    let bits =
+        [(user.access.callback_only, CALLBACK_ONLY), (user.access.link, LINK), (user.access.messaging, MESSAGING)];
     let set = bits.into_iter().filter(|(on, _)| *on).fold(0, |sum, (_, bit)| sum | bit);
     let access = set | user.access.privilege as u8;
     Ok(vec![rules.slots, status | enabled, count(rules.fixed_slots.len()), access])
