@@ -1,11 +1,14 @@
 //! Simulated Redfish BMCs seen by programs that nobody here wrote: sushy, the DMTF's tools and validators.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -47,31 +50,15 @@ struct Bmc {
 
 impl Bmc {
     fn start(vendor: &str, number: u8) -> Self {
-        let personality = Personality::shipped(vendor).unwrap();
-        let quirks = Quirks::of(&personality).unwrap();
-        let truth = Arc::new(Truth::default());
         let ip = Ipv4Addr::new(127, 77, 0, number);
-        let machine = Machine {
-            uuid: Uuid::from_u128(0x4c4c_4544_0000_0000_0000_0000_0000_0000 + u128::from(number)),
-            serial: format!("SIM{number}"),
-            macs: vec!["52:54:00:77:00:01".parse().unwrap(), "52:54:00:77:00:02".parse().unwrap()],
-            bmc_mac: "52:54:00:77:00:03".parse().unwrap(),
-            bmc_address: ip.into(),
-            processors: 2,
-            memory_gib: 64,
-        };
-        let factory = &personality.accounts.factory;
-        let admin = (factory.name.clone(), factory.password.clone());
-        let chassis = Chassis::new(Arc::clone(&truth));
-        let users = Accounts::shared(Arc::clone(&personality), truth);
-        let face = Redfish::new(personality, quirks, machine, chassis.clone(), Arc::clone(&users), number.into());
-        let face = Arc::new(Mutex::new(face));
+        let made = Made::new(vendor, ip);
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(Server::bind(SocketAddr::from((ip, 0)))).unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let tls = Arc::new(Tls::new(vec![ip.to_string()]));
-        let server = Server { face: Arc::clone(&face), tls, clock: Clock::System };
+        let server = Server { face: Arc::clone(&made.face), tls, clock: Clock::System };
         runtime.spawn(server.run(listener, CancellationToken::new()));
+        let Made { face, chassis, users, admin } = made;
         Self { url, chassis, face, users, admin, _runtime: runtime }
     }
 
@@ -93,13 +80,49 @@ impl Bmc {
     }
 
     fn sushy(&self, user: &(String, String), kind: &str) -> Value {
-        let mut command = Command::new(python());
+        let mut command = interpreter();
         command.arg(here("tests/python/sushy_drive.py")).args([&self.url, &user.0, &user.1, kind]);
         serde_json::from_str(&process::succeed(command, LIMIT).unwrap()).unwrap()
     }
 
     fn truth(&self, fact: Fact) -> u64 {
         self.chassis.truth().of(fact)
+    }
+}
+
+/// A BMC without a socket.
+struct Made {
+    face: SharedRedfish,
+    chassis: Chassis,
+    users: SharedAccounts,
+    admin: (String, String),
+}
+
+impl Made {
+    fn new(vendor: &str, ip: Ipv4Addr) -> Self {
+        let personality = Personality::shipped(vendor).unwrap();
+        Self::of(&personality, &Quirks::of(&personality).unwrap(), ip)
+    }
+
+    fn of(personality: &Arc<Personality>, quirks: &Arc<Quirks>, ip: Ipv4Addr) -> Self {
+        let truth = Arc::new(Truth::default());
+        let number = u128::from(u32::from(ip));
+        let machine = Machine {
+            uuid: Uuid::from_u128(0x4c4c_4544_0000_0000_0000_0000_0000_0000 + number),
+            serial: format!("SIM{number}"),
+            macs: vec!["52:54:00:77:00:01".parse().unwrap(), "52:54:00:77:00:02".parse().unwrap()],
+            bmc_mac: "52:54:00:77:00:03".parse().unwrap(),
+            bmc_address: ip.into(),
+            processors: 2,
+            memory_gib: 64,
+        };
+        let factory = &personality.accounts.factory;
+        let admin = (factory.name.clone(), factory.password.clone());
+        let chassis = Chassis::new(Arc::clone(&truth));
+        let users = Accounts::shared(Arc::clone(personality), truth);
+        let (personality, quirks) = (Arc::clone(personality), Arc::clone(quirks));
+        let face = Redfish::new(personality, quirks, machine, chassis.clone(), Arc::clone(&users), 1);
+        Self { face: Arc::new(Mutex::new(face)), chassis, users, admin }
     }
 }
 
@@ -125,17 +148,28 @@ fn python() -> PathBuf {
     venv().join("bin/python")
 }
 
+/// The interpreter. What it is told about certificates from outside would overrule what its programs are told.
+fn interpreter() -> Command {
+    let mut command = Command::new(python());
+    command.env_remove("REQUESTS_CA_BUNDLE").env_remove("CURL_CA_BUNDLE");
+    command
+}
+
 /// A program of the environment; it is started by the interpreter, because its first line names where it was built.
 fn script(name: &str) -> Command {
-    let mut command = Command::new(python());
+    let mut command = interpreter();
     command.arg(venv().join("bin").join(name));
     command
 }
 
-fn for_each_vendor(first: u8, check: impl Fn(&str, &Bmc)) {
-    for (vendor, number) in Personality::names().zip(first..) {
-        check(vendor, &Bmc::start(vendor, number));
-    }
+/// All at once: the programs spend much of their time waiting.
+fn for_each_vendor(first: u8, check: impl Fn(&str, &Bmc) + Sync) {
+    thread::scope(|scope| {
+        for (vendor, number) in Personality::names().zip(first..) {
+            let check = &check;
+            scope.spawn(move || check(vendor, &Bmc::start(vendor, number)));
+        }
+    });
 }
 
 #[test]
@@ -158,6 +192,8 @@ fn an_account_made_by_the_dmtfs_tool_logs_in() {
     for_each_vendor(20, |vendor, bmc| {
         let maas = ("maas".to_owned(), PASSWORD.to_owned());
         bmc.tool_succeeds("rf_accounts.py", &bmc.admin, &["--add", "maas", PASSWORD, "Administrator"]);
+        // A slot that is made by PATCH is as disabled as it was.
+        bmc.tool_succeeds("rf_accounts.py", &bmc.admin, &["--enable", "maas"]);
         let slots = bmc.users.lock().unwrap().users().to_vec();
         assert_eq!(slots.iter().filter(|u| u.name == "maas" && u.enabled).count(), 1, "{vendor}");
         assert_eq!(bmc.truth(Fact::AccountMade), 1, "{vendor}");
@@ -177,7 +213,14 @@ fn an_account_made_by_the_dmtfs_tool_logs_in() {
 #[test]
 fn the_dmtfs_tools_switch_and_override() {
     for_each_vendor(30, |vendor, bmc| {
-        bmc.tool_succeeds("rf_boot_override.py", &bmc.admin, &["--target", "Pxe", "--mode", "UEFI"]);
+        let args = ["--target", "Pxe", "--mode", "UEFI"];
+        if vendor == "dell" {
+            // This tool does not follow settings objects; sushy does.
+            let refused = bmc.tool("rf_boot_override.py", &bmc.admin, &args);
+            assert!(refused.stdout.contains("PropertyNotWritable"), "{}", refused.stdout);
+            return;
+        }
+        bmc.tool_succeeds("rf_boot_override.py", &bmc.admin, &args);
         assert_eq!(bmc.chassis.boot().0.unwrap().target, BootTarget::Network, "{vendor}");
         bmc.tool_succeeds("rf_power_reset.py", &bmc.admin, &["--type", "On"]);
         assert!(bmc.chassis.is_on(), "{vendor}");
@@ -199,12 +242,14 @@ fn the_protocol_validator_finds_nothing() {
         command.args(["-u", &bmc.admin.0, "-p", &bmc.admin.1, "-r", &bmc.url, "--no-cert-check"]);
         command.args(["--avoid-http-redirect", "--report-type", "tsv", "--report-dir"]).arg(reports.path());
         let ended = process::run(command, LIMIT).unwrap();
-        println!("{vendor}: {}{}", ended.stdout, ended.stderr);
-        for entry in fs::read_dir(reports.path()).unwrap() {
-            for line in fs::read_to_string(entry.unwrap().path()).unwrap().lines().filter(|l| l.contains("FAIL")) {
-                println!("  {line}");
-            }
-        }
+        let failed: Vec<_> = fs::read_dir(reports.path())
+            .unwrap()
+            .flat_map(|entry| {
+                fs::read_to_string(entry.unwrap().path()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .filter(|line| line.contains("FAIL"))
+            .collect();
+        assert!(ended.stdout.contains("WARN: 0, FAIL: 0,"), "{vendor}: {}{}{failed:#?}", ended.stdout, ended.stderr);
     });
 }
 
@@ -217,7 +262,11 @@ fn the_service_validator_finds_nothing() {
         command.args(["-u", &bmc.admin.0, "-p", &bmc.admin.1, "-r", &bmc.url, "--skipschema", "--schema_directory"]);
         command.arg(&schemas).arg("--logdir").arg(logs.path());
         let ended = process::run(command, LIMIT).unwrap();
-        println!("{vendor}: {}{}", ended.stdout, ended.stderr);
+        let lines: Vec<_> = ended.stdout.lines().filter(|l| l.contains("Fail: ")).collect();
+        let failed = lines.iter().filter(|l| !l.contains("Fail: 0,")).count();
+        // HPE's one account has no AccountTypes, which the schema wants; so it is with theirs.
+        let known = usize::from(vendor == "hpe");
+        assert!(lines.len() > 30 && failed == known, "{vendor}: {}", ended.stdout);
     });
 }
 
@@ -234,6 +283,75 @@ fn schemas() -> PathBuf {
         process::succeed(vendor, LIMIT).map(drop)
     });
     folder.unwrap().join("vendor/nv-redfish-schema/redfish-csdl/csdl")
+}
+
+#[test]
+fn sushy_sees_in_the_emulator_what_it_sees_here() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = script("sushy-emulator");
+    command.args(["--fake", "-i", "127.0.0.1", "-p", &port.to_string()]).current_dir(folder.path());
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    let mut emulator = Spawned(command.spawn().unwrap());
+    let address = format!("127.0.0.1:{port}");
+    wait::until_true("sushy-emulator", LIMIT, || std::net::TcpStream::connect(&address).is_ok()).unwrap();
+    let mut command = interpreter();
+    command.arg(here("tests/python/sushy_drive.py"));
+    command.args([&format!("http://{address}"), "nobody", "nothing", "basic", "emulator"]);
+    let theirs: Value = serde_json::from_str(&process::succeed(command, LIMIT).unwrap()).unwrap();
+    emulator.end();
+    let bmc = Bmc::start("openbmc", 61);
+    let ours = bmc.sushy(&bmc.admin, "basic");
+    for seen in ["target", "mode", "after"] {
+        assert_eq!(ours[seen], theirs[seen], "{seen}: {ours} {theirs}");
+    }
+}
+
+/// A program that ends with the test.
+struct Spawned(std::process::Child);
+
+impl Spawned {
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What the service of one BMC takes while nobody speaks to it.
+const IDLE_KIB: usize = 24;
+
+#[test]
+fn a_thousand_bmcs_are_small() {
+    const COUNT: usize = 1000;
+    let runtime = Runtime::new().unwrap();
+    let tls = Arc::new(Tls::new(vec!["localhost".into()]));
+    let before = resident_kib();
+    let personality = Personality::shipped("dell").unwrap();
+    let quirks = Quirks::of(&personality).unwrap();
+    for number in 0..COUNT {
+        let [.., high, low] = number.to_be_bytes();
+        let ip = Ipv4Addr::new(127, 78, high, low);
+        let made = Made::of(&personality, &quirks, ip);
+        let listener = runtime.block_on(Server::bind(SocketAddr::from((ip, 0)))).unwrap();
+        let server = Server { face: made.face, tls: Arc::clone(&tls), clock: Clock::System };
+        runtime.spawn(server.run(listener, CancellationToken::new()));
+    }
+    let each = (resident_kib() - before) / COUNT;
+    println!("{each} KiB for each of {COUNT} idle BMCs");
+    assert!(each <= IDLE_KIB, "{each} KiB each");
+}
+
+fn resident_kib() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse().unwrap()
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Redfish {
         if via_settings && change.target.kind == Kind::System && change.body.contains_key("Boot") {
             return Err(Problem::read_only("Boot"));
         }
-        for name in change.body.keys().filter(|n| *n != "Boot") {
+        if let Some(name) = change.body.keys().find(|n| *n != "Boot") {
             let known =
                 documents::render(self, change.target, change.caller.now).is_some_and(|d| d.get(name).is_some());
             return Err(if known { Problem::read_only(name) } else { Problem::unknown(name) });
