@@ -267,7 +267,8 @@ impl Booter<'_> {
             None if file.contains("://") => return Err(format!("{file}: neither HTTP nor TFTP")),
             None => (at(lease.next_server, port).ok_or("DHCP told no server to load from")?, file),
         };
-        transfer::load(self.from(lease), server, tftp::Transfer::new(file, manner, keep), self.faults, &mut self.dice).await
+        transfer::load(self.from(lease), server, tftp::Transfer::new(file, manner, keep), self.faults, &mut self.dice)
+            .await
     }
 
     /// Gets an address as `client` does.

@@ -51,13 +51,7 @@ pub struct Installed {
 impl Disk {
     /// A new one. It spins if it is not NVMe.
     #[must_use]
-    pub const fn blank(
-        name: String,
-        serial: String,
-        model: &'static str,
-        bus: &'static str,
-        size_bytes: u64,
-    ) -> Self {
+    pub const fn blank(name: String, serial: String, model: &'static str, bus: &'static str, size_bytes: u64) -> Self {
         Self { name, serial, model, bus, size_bytes, content: Content::Blank }
     }
 

@@ -3,9 +3,15 @@
 //! Pure state machines inside, sockets outside; shares no code with the rack's clients, because both would share a mistake.
 
 pub mod accounts;
+pub mod agent;
+pub mod boot;
 pub mod chassis;
 pub mod dice;
+pub mod disk;
+pub mod http;
 pub mod ipmi;
+pub mod machine;
+pub mod os;
 pub mod personality;
 pub mod redfish;
 pub mod truth;

@@ -63,7 +63,8 @@ impl Rack {
         patience: Duration,
         dice: Dice,
     ) -> Result<Self, CallError> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| CallError::Setup(e.to_string()))?;
+        let endpoint =
+            Endpoint::from_shared(format!("http://{address}")).map_err(|e| CallError::Setup(e.to_string()))?;
         let channel = endpoint
             .connect_timeout(CONNECT)
             .timeout(ANSWER)

@@ -59,7 +59,11 @@ mod tests {
         assert_eq!(options.pass.unwrap().0, boot);
         assert_eq!(options.boot_mac.unwrap().to_string(), "52:54:00:77:00:01");
         assert!(Options::parse(rack).unwrap().pass.is_none());
-        for bad in ["quiet".to_owned(), format!("{rack} farrier.token=s3cret"), format!("{rack} farrier.boot=7 farrier.token=s3cret")] {
+        for bad in [
+            "quiet".to_owned(),
+            format!("{rack} farrier.token=s3cret"),
+            format!("{rack} farrier.boot=7 farrier.token=s3cret"),
+        ] {
             let error = Options::parse(&bad).unwrap_err();
             assert!(error.starts_with("farrier.") && !error.contains("s3cret"), "{error}");
         }

@@ -150,7 +150,8 @@ impl Download<'_> {
         let compression = convert::compression_from_wire(self.blob.compression)
             .ok_or_else(|| Broken::Task("blob.compression: must be none, gzip or zstd".to_owned()))?;
         let bad = |e: io::Error| Broken::Task(format!("the image cannot be decoded: {e}"));
-        let decoder = if decode { Some(Decoder::new(compression, self.blob.content_size_bytes).map_err(bad)?) } else { None };
+        let decoder =
+            if decode { Some(Decoder::new(compression, self.blob.content_size_bytes).map_err(bad)?) } else { None };
         let mut arrived = Arrived { at: 0, digest: Sha256::new(), decoder };
         let (mut since, mut failures) = (Instant::now(), 0);
         loop {
@@ -226,7 +227,10 @@ impl Download<'_> {
         arrived.at += bytes.len() as u64;
         self.done.set(arrived.at);
         if arrived.at > self.blob.size_bytes {
-            return Err(Broken::Task(format!("the rack sent more than the {} bytes of the image", self.blob.size_bytes)));
+            return Err(Broken::Task(format!(
+                "the rack sent more than the {} bytes of the image",
+                self.blob.size_bytes
+            )));
         }
         arrived.digest.update(bytes);
         if let Some(decoder) = &mut arrived.decoder {

@@ -1,6 +1,9 @@
 //! The tasks, done to the simulated hardware.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use farrier_common::secret::Secret;
@@ -26,15 +29,15 @@ pub(super) enum Broken {
 
 /// How far a task is.
 #[derive(Debug, Default)]
-pub(super) struct Done(Cell<u64>);
+pub(super) struct Done(AtomicU64);
 
 impl Done {
-    pub(super) const fn get(&self) -> u64 {
-        self.0.get()
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 
     pub(super) fn set(&self, bytes: u64) {
-        self.0.set(bytes);
+        self.0.store(bytes, Ordering::Relaxed);
     }
 }
 

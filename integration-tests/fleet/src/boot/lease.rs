@@ -85,7 +85,7 @@ impl<'a> Exchange<'a> {
 
     /// Of a client that wants to keep its address.
     #[must_use]
-    pub const fn renew(client: Client, station: Station<'a>, xid: u32, lease: &Lease) -> Self {
+    pub fn renew(client: Client, station: Station<'a>, xid: u32, lease: &Lease) -> Self {
         let mut exchange = Self::new(client, station, xid);
         exchange.phase = Phase::Renewing;
         exchange.own = Some((lease.address, lease.server));

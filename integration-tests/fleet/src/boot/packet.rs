@@ -265,7 +265,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_read() {
-        let bytes = offer(&[53, 1, 2, 54, 4, 10, 77, 0, 1, 67, 2, b'a', b'b', 0, 67, 1, b'c', 51, 4, 0, 0, 14, 16, 255]);
+        let bytes =
+            offer(&[53, 1, 2, 54, 4, 10, 77, 0, 1, 67, 2, b'a', b'b', 0, 67, 1, b'c', 51, 4, 0, 0, 14, 16, 255]);
         let answer = Answer::parse(&bytes, 7, MAC).unwrap();
         assert_eq!((answer.kind, answer.boot_file.as_deref(), answer.lease), (Kind::Offer, Some("abc"), Some(3600)));
         assert_eq!(answer.address, Ipv4Addr::new(10, 77, 0, 100));

@@ -339,7 +339,9 @@ impl Ipxe {
         };
         // An EFI stub finds only the initrd that its command line names; without one it would panic.
         if self.uefi && !self.images.initrds.iter().all(named) {
-            return Outcome::Bad("boot: the kernel would not find its initrd: its command line does not name it".into());
+            return Outcome::Bad(
+                "boot: the kernel would not find its initrd: its command line does not name it".into(),
+            );
         }
         Outcome::Ask(Ask::Kernel { cmdline: arguments.join(" ") })
     }

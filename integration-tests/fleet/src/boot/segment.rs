@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::AsRawFd as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,13 +14,10 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use farrier_common::net::MacAddr;
 use nix::{
     ifaddrs::getifaddrs,
-    sys::socket::{
-        AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike as _, bind, recv, send, socket,
-    },
+    sys::socket::{AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, SockaddrLike as _, bind, socket},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::unix::AsyncFd,
     net::UdpSocket,
     sync::mpsc::{Receiver, Sender, channel},
 };
@@ -48,7 +45,7 @@ struct Inner {
 
 #[derive(Debug)]
 enum Out {
-    Ethernet(AsyncFd<OwnedFd>),
+    Ethernet(UdpSocket),
     Relay { socket: UdpSocket, relay: Ipv4Addr, server: SocketAddrV4 },
 }
 
@@ -75,7 +72,9 @@ impl Segment {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthIp)?;
         bind(socket.as_raw_fd(), &link)?;
-        Ok(Self::new(Out::Ethernet(AsyncFd::new(socket)?)))
+        // What this type sends and receives with asks for no address, so it serves any kind of datagram socket.
+        let socket = UdpSocket::from_std(std::net::UdpSocket::from(socket))?;
+        Ok(Self::new(Out::Ethernet(socket)))
     }
 
     /// Through a relay at `relay`, of which `server` is told; it is answered there (RFC 2131 section 4.1), so the ports of
@@ -121,11 +120,7 @@ impl Port {
             }
             Out::Ethernet(socket) => {
                 let frame = frame(self.key.1, bytes)?;
-                socket
-                    .async_io(tokio::io::Interest::WRITABLE, |fd| {
-                        Ok(send(fd.as_raw_fd(), &frame, MsgFlags::empty()).map(|_| ())?)
-                    })
-                    .await
+                socket.send(&frame).await.map(|_| ())
             }
         }
     }
@@ -157,13 +152,8 @@ impl Ports {
 async fn read(from: Arc<Out>, ports: Ports) {
     let mut buffer = vec![0; RECEIVE];
     loop {
-        let received = match &*from {
-            Out::Relay { socket, .. } => socket.recv(&mut buffer).await,
-            Out::Ethernet(socket) => {
-                let read = |fd: &OwnedFd| Ok(recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?);
-                socket.async_io(tokio::io::Interest::READABLE, read).await
-            }
-        };
+        let (Out::Relay { socket, .. } | Out::Ethernet(socket)) = &*from;
+        let received = socket.recv(&mut buffer).await;
         match (received, &*from) {
             (Ok(length), Out::Relay { .. }) => ports.deliver(&buffer[..length]),
             (Ok(length), Out::Ethernet(_)) => {

@@ -17,8 +17,7 @@ pub struct Manner {
 
 impl Manner {
     /// EDK2's first request: it asks for the size and aborts.
-    pub const EDK2_PROBE: Self =
-        Self { options: &[("tsize", 0), ("blksize", 1468), ("windowsize", 4)], probe: true };
+    pub const EDK2_PROBE: Self = Self { options: &[("tsize", 0), ("blksize", 1468), ("windowsize", 4)], probe: true };
     /// EDK2's second request.
     pub const EDK2: Self = Self { options: &[("blksize", 1468), ("windowsize", 4)], probe: false };
     /// The first request of a BIOS PXE ROM.
@@ -117,6 +116,11 @@ impl Transfer {
             }
             Event::Elapsed => {
                 self.attempts += 1;
+                if self.last > 0 {
+                    // What came since the last acknowledgement need not come again.
+                    let [high, low] = self.last.to_be_bytes();
+                    (self.unacknowledged, self.last_sent) = (0, vec![0, ACK, high, low]);
+                }
                 vec![Action::Send(self.last_sent.clone())]
             }
             Event::Received([0, OACK, options @ ..]) => self.options(options),
@@ -190,7 +194,8 @@ impl Transfer {
         let room = self.keep.saturating_sub(self.head.len()).min(data.len());
         self.head.extend_from_slice(&data[..room]);
         if data.len() > self.block || self.size > LARGEST {
-            return self.abort(4, format!("the TFTP server sends more than {LARGEST} bytes, or blocks that are too long"));
+            return self
+                .abort(4, format!("the TFTP server sends more than {LARGEST} bytes, or blocks that are too long"));
         }
         if data.len() < self.block {
             return self.finish();

@@ -123,8 +123,10 @@ impl Faults {
     #[must_use]
     pub fn disk_fails(&self, serial: &str, work: DiskWork) -> bool {
         let named = |name: &str| name.is_empty() || name == serial;
-        self.take(|fault| matches!(fault, Fault::DiskFails { serial, on } if *on == work && named(serial)).then_some(()))
-            .is_some()
+        self.take(|fault| {
+            matches!(fault, Fault::DiskFails { serial, on } if *on == work && named(serial)).then_some(())
+        })
+        .is_some()
     }
 }
 
