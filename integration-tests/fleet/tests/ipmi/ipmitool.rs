@@ -1,5 +1,7 @@
 //! ipmitool does everything that a manager does, with both cipher suites.
 
+use std::time::{Duration, Instant};
+
 use farrier_fleet::{
     chassis::BootTarget,
     ipmi::{Action, Fault, Selector},
@@ -119,6 +121,12 @@ fn faults_are_met_by_a_real_console() {
     check(&bmc, 17, "chassis power status", &["is off"]);
     fault(Fault::nth(Selector::PowerReads, Action::LieAboutPower, 1));
     check(&bmc, 17, "chassis power status", &["is on"]);
+    fault(Fault::nth(Selector::PowerReads, Action::Delay(Duration::from_millis(300)), 1));
+    let start = Instant::now();
+    check(&bmc, 17, "chassis power status", &["is off"]);
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    fault(Fault::nth(Selector::Rakp1, Action::Nonsense, 1));
+    check(&bmc, 17, "chassis power status", &["is off"]);
     fault(Fault::nth(Selector::OpenSession, Action::SessionTableFull, 1));
     let full = bmc.ipmitool(17, "chassis power status").text;
     assert!(full.contains("insufficient resources"), "{full}");

@@ -100,15 +100,15 @@ fn openbmc_speaks_suite_17_only() {
 
 #[test]
 fn whom_one_face_has_locked_out_the_other_refuses() {
-    let (_rig, bmc) = Rig::one("hpe");
-    let login = |password| ipmitool(bmc.address, "Administrator", password, SUITE, "chassis power status").success;
+    let (_rig, bmc) = Rig::one("openbmc");
+    let login = |password| ipmitool(bmc.address, "root", password, SUITE, "chassis power status").success;
     // ipmitool and freeipmi see by themselves that a password is wrong and tell no BMC: nothing to count for any BMC.
-    assert!((0..4).all(|_| !login("wrong")) && login("H9PKT4WX"));
+    assert!((0..11).all(|_| !login("wrong")) && login("0penBmc"));
     let from = IpAddr::from([127, 0, 0, 1]);
-    for _ in 0..3 {
-        let refused = bmc.accounts.lock().unwrap().login("Administrator", "wrong", from, Instant::now());
+    for _ in 0..10 {
+        let refused = bmc.accounts.lock().unwrap().login("root", "wrong", from, Instant::now());
         assert_eq!(refused, Err(AccountError::Wrong));
     }
-    assert!(!login("H9PKT4WX"), "locked out although it is right");
+    assert!(!login("0penBmc"), "locked out although it is right");
     assert_eq!(bmc.chassis.truth().of(Fact::Lockout), 1);
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     accounts::{Access, Accounts, PasswordForm},
-    chassis::{BootTarget, Cause},
+    chassis::{BootOverride, BootTarget, Cause},
     ipmi::{
         Action, Fault, Faults, Selector,
         crypto::{self, Suite},
@@ -287,6 +287,22 @@ fn boot_flags_stay_until_used_or_until_the_vendor_forgets_them() {
     assert_eq!(console.code(0x00, 0x08, &[5, 0x80, 0x28, 0, 0, 0]), Some(code::INVALID_FIELD));
     assert_eq!(console.code(0x00, 0x08, &[5, 0x80, 0x04]), Some(code::LENGTH));
     assert_eq!(console.code(0x00, 0x09, &[99, 0, 0]), Some(code::NO_PARAMETER));
+}
+
+#[test]
+fn an_override_of_another_face_is_shown_and_taken_back() {
+    let mut console = Console::logged_in("lenovo");
+    let flags = |console: &mut Console| console.run(0x00, 0x09, &[5, 0, 0]).unwrap().1[2..].to_vec();
+    let check = |console: &mut Console, target, persistent, uefi, expected: [u8; 2]| {
+        let set = BootOverride { target, persistent, uefi, http_uri: None };
+        console.server.chassis.set_boot(Some(set));
+        assert_eq!(flags(console)[..2], expected, "{target}");
+    };
+    check(&mut console, BootTarget::Http, false, true, [0xa0, 0x04]);
+    check(&mut console, BootTarget::Disk, true, false, [0xc0, 0x08]);
+    check(&mut console, BootTarget::Setup, false, false, [0x80, 0x18]);
+    assert_eq!(console.code(0x00, 0x08, &[5, 0, 0, 0, 0, 0]), Some(0));
+    assert_eq!(console.server.chassis.boot().0, None);
 }
 
 #[test]
