@@ -377,6 +377,11 @@ impl Accounts {
         self.tallies.right(slot, from);
     }
 
+    /// Forgives this user's wrong passwords.
+    pub fn unlock(&mut self, slot: u8) {
+        self.tallies.forgive(slot);
+    }
+
     fn writable(&mut self, slot: u8) -> Result<&mut User, AccountError> {
         if self.rules().fixed_slots.contains(&slot) {
             return Err(AccountError::FixedSlot(slot));

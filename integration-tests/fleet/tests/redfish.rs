@@ -4,7 +4,8 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -287,7 +288,7 @@ fn schemas() -> PathBuf {
 
 #[test]
 fn sushy_sees_in_the_emulator_what_it_sees_here() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
     let mut command = script("sushy-emulator");
     command.args(["--fake", "-i", "127.0.0.1", "-p", &port.to_string()]).current_dir(folder.path());
@@ -295,7 +296,7 @@ fn sushy_sees_in_the_emulator_what_it_sees_here() {
     command.stdout(log.try_clone().unwrap()).stderr(log);
     let mut emulator = Spawned(command.spawn().unwrap());
     let address = format!("127.0.0.1:{port}");
-    wait::until_true("sushy-emulator", LIMIT, || std::net::TcpStream::connect(&address).is_ok()).unwrap();
+    wait::until_true("sushy-emulator", LIMIT, || TcpStream::connect(&address).is_ok()).unwrap();
     let mut command = interpreter();
     command.arg(here("tests/python/sushy_drive.py"));
     command.args([&format!("http://{address}"), "nobody", "nothing", "basic", "emulator"]);
@@ -363,4 +364,17 @@ fn a_fault_is_what_a_client_meets() {
     bmc.fault(FaultRule::always(Fault::AcknowledgeOnly));
     bmc.tool_succeeds("rf_power_reset.py", &bmc.admin, &["--type", "On"]);
     assert!(!bmc.chassis.is_on());
+    // A black hole takes the connection and says nothing, not even in TLS.
+    bmc.fault(FaultRule::always(Fault::BlackHole));
+    let mut stream = TcpStream::connect(bmc.url.trim_start_matches("https://")).unwrap();
+    stream.write_all(b"\x16\x03\x01 hello").unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    // What is no TLS is sent away.
+    bmc.fault(FaultRule::always(Fault::Hangup));
+    let mut stream = TcpStream::connect(bmc.url.trim_start_matches("https://")).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    assert!(!bmc.tool("rf_power_reset.py", &bmc.admin, &["--info"]).status.success());
 }

@@ -61,6 +61,11 @@ impl Tallies {
     pub(super) fn right(&mut self, slot: u8, from: IpAddr) {
         self.0.retain(|t| t.whom != Whom::User(slot) && t.whom != Whom::Address(from));
     }
+
+    /// What this user had wrong is forgiven; what its address had is not.
+    pub(super) fn forgive(&mut self, slot: u8) {
+        self.0.retain(|t| t.whom != Whom::User(slot));
+    }
 }
 
 fn whom(rules: &Lockout, slot: Option<u8>, from: IpAddr) -> Option<Whom> {

@@ -21,6 +21,9 @@ struct Wanted<'a> {
     password: Option<&'a str>,
     privilege: Option<Privilege>,
     enabled: Option<bool>,
+    /// `AccountTypes` with or without IPMI.
+    messaging: Option<bool>,
+    unlocked: bool,
 }
 
 /// `POST` to the collection.
@@ -30,6 +33,9 @@ pub(super) fn create(face: &mut Redfish, change: &Change<'_>) -> Result<Response
         return Err(Problem::needed(if wanted.name.is_none() { "UserName" } else { "Password" }));
     };
     let Some(privilege) = wanted.privilege else { return Err(Problem::needed("RoleId")) };
+    if privilege == Privilege::NoAccess {
+        return Err(Problem::refused_value("RoleId", "an account that may do nothing is not made"));
+    }
     let mut accounts = face.accounts();
     if accounts.named(name).next().is_some() {
         return Err(Problem::exists("ManagerAccount", "UserName", name));
@@ -42,9 +48,9 @@ pub(super) fn create(face: &mut Redfish, change: &Change<'_>) -> Result<Response
         free.ok_or_else(Problem::full)?
     } else {
         let slot = accounts.create(name, password, privilege).map_err(|e| refused(&e))?;
-        if wanted.enabled == Some(false) {
-            accounts.enable(slot, false).map_err(|e| refused(&e))?;
-        }
+        let made = accounts.user(slot).map_err(|e| refused(&e))?.clone();
+        let rest = Wanted { enabled: wanted.enabled, messaging: wanted.messaging, ..Wanted::default() };
+        rest.apply(&mut accounts, &made).map_err(|e| refused(&e))?;
         slot
     };
     let user = accounts.user(slot).map_err(|e| refused(&e))?.clone();
@@ -105,8 +111,7 @@ pub(super) fn delete(face: &mut Redfish, change: &Change<'_>) -> Result<Response
 
 impl<'a> Wanted<'a> {
     fn read(body: &'a Map<String, Value>, quirks: &Quirks) -> Result<Self, Problem> {
-        const NAMES: [&str; 7] =
-            ["UserName", "Password", "RoleId", "Enabled", "Locked", "AccountTypes", "PasswordChangeRequired"];
+        const NAMES: [&str; 6] = ["UserName", "Password", "RoleId", "Enabled", "Locked", "AccountTypes"];
         let mut wanted = Self::default();
         let mut names = NAMES.to_vec();
         if quirks.accounts.oem_privileges {
@@ -120,11 +125,10 @@ impl<'a> Wanted<'a> {
                 "Password" => wanted.password = Some(value.as_str().ok_or_else(wrong)?),
                 "RoleId" => wanted.privilege = Some(role(value.as_str().ok_or_else(wrong)?)?),
                 "Enabled" => wanted.enabled = Some(value.as_bool().ok_or_else(wrong)?),
-                "Locked" if value.as_bool() == Some(false) => {}
+                "Locked" if value.as_bool() == Some(false) => wanted.unlocked = true,
+                "Locked" if value.as_bool() == Some(true) => return Err(Problem::not_listed("true", name)),
                 "Locked" => return Err(wrong()),
-                "PasswordChangeRequired" if value.as_bool() == Some(false) => {}
-                "PasswordChangeRequired" => return Err(Problem::read_only(name)),
-                "AccountTypes" => account_types(value, quirks)?,
+                "AccountTypes" => wanted.messaging = Some(account_types(value, quirks)?),
                 "Oem" => wanted.privilege = oem(value)?.or(wanted.privilege),
                 _ => {}
             }
@@ -176,8 +180,14 @@ impl<'a> Wanted<'a> {
         if let Some(password) = self.password {
             accounts.set_password(slot, password.as_bytes(), PasswordForm::Twenty)?;
         }
-        if let Some(privilege) = self.privilege {
-            accounts.set_access(slot, Access { privilege, messaging: true, link: true, callback_only: false })?;
+        if self.privilege.is_some() || self.messaging.is_some() {
+            let privilege = self.privilege.unwrap_or(user.access.privilege);
+            let messaging = self.messaging.unwrap_or(self.privilege.is_some() || user.access.messaging);
+            let messaging = messaging && privilege != Privilege::NoAccess;
+            accounts.set_access(slot, Access { privilege, messaging, link: true, callback_only: false })?;
+        }
+        if self.unlocked {
+            accounts.unlock(slot);
         }
         self.enabled.map_or(Ok(()), |enabled| accounts.enable(slot, enabled))
     }
@@ -193,7 +203,8 @@ fn role(word: &str) -> Result<Privilege, Problem> {
     found.ok_or_else(|| Problem::not_listed(word, "RoleId"))
 }
 
-fn account_types(value: &Value, quirks: &Quirks) -> Result<(), Problem> {
+/// Is IPMI among the types? Redfish must be, as the request came by it.
+fn account_types(value: &Value, quirks: &Quirks) -> Result<bool, Problem> {
     if !quirks.accounts.account_types {
         return Err(Problem::unknown("AccountTypes"));
     }
@@ -204,7 +215,12 @@ fn account_types(value: &Value, quirks: &Quirks) -> Result<(), Problem> {
             return Err(Problem::not_listed(word, "AccountTypes"));
         }
     }
-    Ok(())
+    let has = |word: &str| list.iter().any(|entry| entry.as_str() == Some(word));
+    if has("Redfish") {
+        Ok(has("IPMI"))
+    } else {
+        Err(Problem::refused_value("AccountTypes", "an account without Redfish is not offered"))
+    }
 }
 
 /// The privilege that HPE's own properties stand for.

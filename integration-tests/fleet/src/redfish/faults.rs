@@ -102,7 +102,9 @@ impl FaultRule {
         let fits_change = self.fault != Fault::AcknowledgeOnly
             || ((*method == Method::PATCH || *method == Method::POST || *method == Method::DELETE)
                 && !path.contains("/SessionService/"));
-        let fits_power = self.fault != Fault::LieAboutPower || (*method == Method::GET && path.contains("/Systems/"));
+        // Only where a power state is, so that nothing else uses the rule up.
+        let has_power = path.matches('/').count() == 4 && (path.contains("/Systems/") || path.contains("/Chassis/"));
+        let fits_power = self.fault != Fault::LieAboutPower || (*method == Method::GET && has_power);
         fits_session
             && fits_change
             && fits_power
