@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::{Arc, Mutex},
     time::Duration,
@@ -170,10 +170,31 @@ struct Lab {
     agent: SocketAddr,
     http: SocketAddr,
     hardware: Hardware,
+    network: Network,
 }
 
 const SIZES: [u64; 2] = [4 << 40, 8 << 40];
 const LOCAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+
+/// Machine number `index`.
+fn build(index: u32, network: Network, firmware: Firmware) -> (Parts, Dice) {
+    let (make, disks) = (Make::of("dell"), SIZES.to_vec());
+    let order = Order { make, index, firmware, nics: 2, disks, bmc_address: "127.0.0.9".to_owned() };
+    let mut dice = Dice::new(index.into());
+    let (hardware, disks) = Hardware::build(&order, &mut dice);
+    let truth = Arc::new(Truth::default());
+    let parts = Parts {
+        chassis: Chassis::new(Arc::clone(&truth)),
+        hardware,
+        disks: Disks::new(disks, truth),
+        network,
+        order: BootOrder::NetworkFirst,
+        faults: Faults::default(),
+        clock: Clock::System,
+        patience: Patience::default(),
+    };
+    (parts, dice)
+}
 
 impl Lab {
     async fn new(depth: Depth, firmware: Firmware) -> Self {
@@ -204,27 +225,13 @@ impl Lab {
             pace: Pace::new(0.0),
             seen: Seen::new(depth, 0),
         };
-        let (make, disks) = (Make::of("dell"), SIZES.to_vec());
-        let order = Order { make, index: 7, firmware, nics: 2, disks, bmc_address: "127.0.0.9".to_owned() };
-        let mut dice = Dice::new(1);
-        let (hardware, disks) = Hardware::build(&order, &mut dice);
-        let truth = Arc::new(Truth::default());
-        let chassis = Chassis::new(Arc::clone(&truth));
-        let (disks, faults) = (Disks::new(disks, truth), Faults::default());
-        let parts = Parts {
-            chassis: chassis.clone(),
-            hardware: hardware.clone(),
-            disks: disks.clone(),
-            network,
-            order: BootOrder::NetworkFirst,
-            faults: faults.clone(),
-            clock: Clock::System,
-            patience: Patience::default(),
-        };
+        let (parts, dice) = build(7, network, firmware);
+        let (chassis, disks, faults) = (parts.chassis.clone(), parts.disks.clone(), parts.faults.clone());
+        let (hardware, network) = (parts.hardware.clone(), parts.network.clone());
         let machine = Machine::new(parts, dice);
         let whereabouts = machine.whereabouts();
         tokio::spawn(machine.run());
-        Self { world, chassis, disks, faults, whereabouts, agent, http, hardware }
+        Self { world, chassis, disks, faults, whereabouts, agent, http, hardware, network }
     }
 
     /// The machine boots the agent with these tasks; a power-off follows them.
@@ -438,4 +445,24 @@ async fn a_power_cut_ends_what_goes_on() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(lab.world.reports.lock().unwrap().is_empty());
     assert_eq!(lab.chassis.truth().of(Fact::Wipe), 0);
+}
+
+#[tokio::test]
+async fn hundreds_enlist_at_once() {
+    const MACHINES: u32 = 300;
+    let lab = Lab::new(Depth::Shared, Firmware::BiosIpxe).await;
+    *lab.world.script.lock().unwrap() = lab.script("");
+    let mut all = Vec::new();
+    for index in 100..100 + MACHINES {
+        let (parts, dice) = build(index, lab.network.clone(), Firmware::BiosIpxe);
+        let chassis = parts.chassis.clone();
+        tokio::spawn(Machine::new(parts, dice).run());
+        assert!(chassis.power_on(Cause::Bmc));
+        all.push(chassis);
+    }
+    until("everybody's power-off", || all.iter().all(|chassis| !chassis.is_on())).await;
+    let enlisted = lab.world.enlisted.lock().unwrap().clone();
+    let macs: BTreeSet<_> = enlisted.iter().flat_map(|e| e.identity.clone().unwrap().macs).collect();
+    assert_eq!(macs.len(), 2 * MACHINES as usize, "each is another machine");
+    assert!(all.iter().all(|chassis| chassis.truth().of(Fact::PowerOff) == 1 && chassis.truth().of(Fact::Reset) == 0));
 }

@@ -65,6 +65,9 @@ pub struct Port {
 impl Segment {
     /// The Ethernet behind `interface`; needs `CAP_NET_RAW`. Frames carry the machines' own hardware addresses.
     ///
+    /// Everything but DHCP goes through the kernel, which has to take the leased addresses for its own: in the machines'
+    /// namespace `ip route add local 10.77.0.128/26 dev lo` does that for a whole range without any set-up per machine.
+    ///
     /// # Errors
     /// The interface is not there or no Ethernet, or we may not use raw sockets.
     pub fn ethernet(interface: &str) -> io::Result<Self> {
