@@ -399,7 +399,7 @@ fn a_removed_user_does_not_come_back_and_a_session_ends_with_a_reset() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn random_packets_never_panic(packets in prop::collection::vec(any::<(bool, u8, Vec<u8>)>(), 0..20)) {
