@@ -27,7 +27,6 @@ use std::{
 use bytes::Bytes;
 use farrier_common::{clock::Timestamp, net::MacAddr};
 use hyper::{Method, Request, Response, StatusCode};
-use thiserror::Error;
 use uuid::Uuid;
 
 use self::{
@@ -96,14 +95,6 @@ pub enum Verdict {
     Hangup,
 }
 
-/// A `[redfish]` table that cannot be used.
-#[derive(Debug, Error)]
-#[error("the table redfish of personality {name:?} is not understood: {source}")]
-pub struct BadQuirks {
-    name: String,
-    source: toml::de::Error,
-}
-
 /// One BMC's Redfish service.
 #[derive(Debug)]
 pub struct Redfish {
@@ -121,19 +112,6 @@ pub struct Redfish {
     away_until: Option<Instant>,
     /// Boot and power cannot be changed until then.
     busy_until: Option<Instant>,
-}
-
-// === impl Quirks ===
-
-impl Quirks {
-    /// The `[redfish]` table of a personality. Machines of one personality share it.
-    ///
-    /// # Errors
-    /// The table is absent or wrong.
-    pub fn of(personality: &Personality) -> Result<Arc<Self>, BadQuirks> {
-        let table = toml::Value::Table(personality.redfish.clone());
-        table.try_into().map(Arc::new).map_err(|source| BadQuirks { name: personality.name.clone(), source })
-    }
 }
 
 // === impl Machine ===

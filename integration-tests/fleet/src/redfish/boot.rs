@@ -23,6 +23,11 @@ pub(super) fn name(target: BootTarget) -> &'static str {
     }
 }
 
+/// Is it a word for a target, or for none?
+pub(super) fn is_known(word: &str) -> bool {
+    word == "None" || target(word).is_some()
+}
+
 fn target(word: &str) -> Option<BootTarget> {
     BootTarget::ALL.iter().copied().find(|t| name(*t) == word)
 }

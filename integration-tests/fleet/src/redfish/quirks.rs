@@ -1,11 +1,12 @@
 //! How one vendor's Redfish differs from another's: the `[redfish]` table of a personality.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::resource::Kind;
+use super::{boot, resource::Kind};
+use crate::personality::{Personality, PersonalityError};
 
 /// The `[redfish]` table.
 #[derive(Clone, Debug, Deserialize)]
@@ -168,4 +169,47 @@ pub struct SessionRules {
     pub timeout_s: u32,
     /// How a session that is deleted is answered; 200 with a message, or 204.
     pub delete: Acknowledge,
+}
+
+/// Resets of a system that are known here; a manager knows two of them.
+const RESETS: [&str; 9] = [
+    "On",
+    "ForceOn",
+    "ForceOff",
+    "GracefulShutdown",
+    "GracefulRestart",
+    "ForceRestart",
+    "PowerCycle",
+    "PushPowerButton",
+    "Nmi",
+];
+
+// === impl Quirks ===
+
+impl Quirks {
+    /// The `[redfish]` table of a personality. Machines of one personality share it.
+    ///
+    /// # Errors
+    /// The table is absent, or a field of it is missing, unknown, or holds what no BMC has.
+    pub fn of(personality: &Personality) -> Result<Arc<Self>, PersonalityError> {
+        let read: Self = toml::Value::Table(personality.redfish.clone()).try_into()?;
+        let known = |words: &[String]| words.iter().all(|w| RESETS.contains(&w.as_str()));
+        let id = |id: &str| !id.is_empty() && !id.contains(['/', '?', '#', '%']);
+        let bios = |v: &Value| v.is_string() || v.is_u64() || v.is_boolean();
+        let faults = [
+            (read.boot.targets.iter().all(|t| boot::is_known(t)), "redfish.boot.targets", "targets that a chassis has"),
+            (known(&read.reset.system), "redfish.reset.system", "of the resets that a chassis has"),
+            (known(&read.reset.manager), "redfish.reset.manager", "of the resets that a chassis has"),
+            ((1..=1000).contains(&read.sessions.limit), "redfish.sessions.limit", "1 to 1000"),
+            ((1..=86_400).contains(&read.sessions.timeout_s), "redfish.sessions.timeout_s", "1 to 86400"),
+            (id(&read.system_id), "redfish.system_id", "one part of a path"),
+            (id(&read.manager_id), "redfish.manager_id", "one part of a path"),
+            (id(&read.chassis_id), "redfish.chassis_id", "one part of a path"),
+            (read.bios.values().all(bios), "redfish.bios", "texts, numbers and booleans"),
+        ];
+        let fault = faults.into_iter().find(|(right, ..)| !right);
+        fault.map_or(Ok(Arc::new(read)), |(_, field, allowed)| {
+            Err(PersonalityError::Value { name: personality.name.clone(), field, allowed })
+        })
+    }
 }

@@ -119,6 +119,16 @@ fn links(value: &Value, into: &mut Vec<String>) {
 }
 
 #[test]
+fn an_impossible_quirk_is_named() {
+    let mut personality = Personality::clone(&Personality::shipped("dell").unwrap());
+    personality.redfish["boot"]["targets"] = toml::Value::from(vec!["Pxe", "Moon"]);
+    let error = Quirks::of(&personality).unwrap_err().to_string();
+    assert_eq!(error, r#"redfish.boot.targets of personality "dell" must be targets that a chassis has"#);
+    personality.redfish = toml::Table::new();
+    assert!(Quirks::of(&personality).unwrap_err().to_string().contains("vendor"));
+}
+
+#[test]
 fn power_is_that_of_the_chassis() {
     for vendor in Personality::names() {
         let mut bench = Bench::new(vendor);
