@@ -426,8 +426,9 @@ proptest! {
     #[test]
     fn any_command_with_any_data_gets_an_answer(netfn in 0_u8..0x20, command: u8, data: Vec<u8>) {
         let mut console = Console::logged_in("lenovo");
-        prop_assume!(netfn != 6 || ![0x3c, 0x02].contains(&command));
+        // Requests are even; Cold Reset and Close Session end the session, so that nothing is answered after them.
         let netfn = netfn & 0x3e;
+        prop_assume!(netfn != 6 || ![0x3c, 0x02].contains(&command));
         prop_assert!(console.run(netfn, command, &data).is_some());
         for (netfn, command) in [(6, 0x43), (6, 0x45), (6, 0x47), (0, 8), (0, 9), (0x0c, 1), (0x0c, 2), (0x0a, 0x11), (6, 0x40)] {
             prop_assert!(console.run(netfn, command, &data).is_some());
