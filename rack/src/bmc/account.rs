@@ -63,6 +63,9 @@ const NO_ACCESS: u8 = 0x0f;
 const PROOFS: u32 = 4;
 const BETWEEN_PROOFS: Duration = Duration::from_millis(800);
 
+/// What HPE's iLO calls a slot without a user.
+const VACANT: &str = "(Empty User)";
+
 /// One user slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct User {
@@ -73,6 +76,11 @@ struct User {
 }
 
 impl User {
+    /// Is there nobody's name on the slot?
+    fn is_vacant(&self) -> bool {
+        self.name.is_empty() || self.name == VACANT
+    }
+
     /// Could anybody log in as this user?
     fn has_access(&self) -> bool {
         let privileged = (1..=5).contains(&self.access.privilege);
@@ -243,13 +251,12 @@ async fn users(session: &mut Session, channel: u8) -> Result<Vec<User>, SessionE
 /// The first slot without a name that gives nobody access. Never slot 1, which is the anonymous user's; slot 2, which many
 /// BMCs keep for their own administrator, only if there is no other.
 fn free_slot(users: &[User]) -> Result<u8, BmcError> {
-    let free = |user: &&User| {
-        user.slot >= 2 && user.name.is_empty() && !(user.access.enabled == Some(true) && user.has_access())
-    };
+    let free =
+        |user: &&User| user.slot >= 2 && user.is_vacant() && !(user.access.enabled == Some(true) && user.has_access());
     let mut found: Vec<u8> = users.iter().filter(free).map(|user| user.slot).collect();
     found.sort_by_key(|slot| (*slot == 2, *slot));
     found.first().copied().ok_or_else(|| {
-        let named = users.iter().filter(|user| !user.name.is_empty()).count();
+        let named = users.iter().filter(|user| !user.is_vacant()).count();
         BmcError::NoSlot(format!("{} slots, {named} with names, and those without give access", users.len()))
     })
 }
@@ -297,6 +304,7 @@ mod tests {
             (vec![user(1, "", None, 15), user(2, "", None, 15), user(3, "a", on, 4)], Some(2)),
             (vec![user(1, "", None, 15), user(2, "root", on, 4), user(3, "", on, 4)], None),
             (vec![user(1, "", None, 15), user(2, "root", on, 4), user(3, "", Some(false), 4)], Some(3)),
+            (vec![user(1, "Administrator", on, 4), user(2, VACANT, None, 15), user(3, VACANT, None, 15)], Some(3)),
         ];
         for (users, wanted) in cases {
             assert_eq!(free_slot(&users).ok(), wanted, "{users:?}");
