@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod hardware;
 pub mod id;
 pub mod name;
