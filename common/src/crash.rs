@@ -105,21 +105,19 @@ impl<P: Copy + PartialEq + Display> Crash<P> {
 }
 
 #[cfg(test)]
+#[allow(unreachable_pub, reason = "the macro's items are public")]
 mod tests {
     use std::{os::unix::process::ExitStatusExt as _, process::Command};
 
     use super::*;
 
-    // Public, as the macro's items are.
-    pub mod places {
-        crate::words! {
-            /// Places of a made-up daemon.
-            Point {
-                /// One.
-                Claimed = "claimed",
-                /// Another.
-                Committed = "committed",
-            }
+    crate::words! {
+        /// Places of a made-up daemon.
+        Point {
+            /// One.
+            Claimed = "claimed",
+            /// Another.
+            Committed = "committed",
         }
     }
 
