@@ -15,6 +15,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     console::say,
+    crash::Point,
     erase::plan::Plan,
     error::TaskError,
     host::Host,
@@ -45,6 +46,7 @@ pub async fn run(job: &Job, task: agent::EraseTask) -> Result<agent::EraseResult
     let total = disks.iter().map(|d| d.size_bytes).sum();
     job.progress.begin(format!("erasing {}", names(&disks)), "bytes", total);
     say(format_args!("erasing {}", names(&disks)));
+    job.progress.passes(Point::EraseBegun);
     let (count, slots) = (disks.len(), Arc::new(Semaphore::new(AT_A_TIME)));
     let mut running = JoinSet::new();
     for (order, disk) in disks.into_iter().enumerate() {

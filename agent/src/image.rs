@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     console::say,
+    crash::Point,
     error::TaskError,
     job::{Job, blocking},
     machine::disk::{self, Disk},
@@ -87,10 +88,12 @@ pub async fn run(job: &Job, task: agent::WriteImageTask) -> Result<agent::WriteI
         return Err(TaskError::failed(format!("disk {} has {size} bytes, the image needs {needs}", disk.name)));
     }
     pour(job, &file, &blob).await?;
+    job.progress.passes(Point::ImageWritten);
     let read_back_sha256 = prove(job, &file, &blob).await?;
     let entries = fit(job, &file, &disk, size, blob.content_size_bytes).await?;
     reread(job, &file, &disk).await?;
     lay_seed(job, &disk, file, entries, seed).await?;
+    job.progress.passes(Point::SeedLaid);
     Ok(agent::WriteImageResult {
         disk_name: disk.name,
         disk_serial: disk.serial,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use farrier_common::{clock::Clock, net::MacAddr};
+use farrier_common::{clock::Clock, crash::Crash, net::MacAddr};
 
-use crate::{error::TaskError, host::Host, image::fetch::Store, progress::Progress};
+use crate::{crash::Point, error::TaskError, host::Host, image::fetch::Store, progress::Progress};
 
 /// One run of one task.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Job {
     pub boot_mac: Option<MacAddr>,
     /// To tell how far it is, and to be told to stop.
     pub progress: Progress,
+    /// Where to die.
+    pub crash: Crash<Point>,
 }
 
 /// Runs work that blocks beside the event loop, and waits for it.

@@ -4,8 +4,10 @@
 //! Knows one rack and one boot; nothing of regions, owners or life-cycles. Decisions (which disk, which partition, what to
 //! sample, what a table must look like) are pure functions; the rest moves bytes and can be stopped between two chunks.
 
+pub mod arguments;
 pub mod cmdline;
 pub mod console;
+pub mod crash;
 pub mod erase;
 pub mod error;
 pub mod host;

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use farrier_agent::{cmdline::Options, console::say, host::Host, session};
+use farrier_agent::{arguments::Arguments, cmdline::Options, console::say, session};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -19,9 +19,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<()> {
-    let host = Host::real();
+    let Arguments { host, crash } = Arguments::parse(std::env::args_os().skip(1))?;
     let text = std::fs::read_to_string(host.proc("cmdline")).context("cannot read the kernel's command line")?;
     let options = Options::parse(&text).context("the kernel's command line does not fit")?;
-    session::run(host, options).await?;
+    session::run(host, options, crash).await?;
     Ok(())
 }

@@ -5,10 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use farrier_common::crash::Crash;
 use farrier_proto::agent;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::TaskError;
+use crate::{crash::Point, error::TaskError};
 
 /// A handle; clones share one state.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,8 @@ pub struct Progress {
     done: Arc<AtomicU64>,
     step: Arc<Mutex<Step>>,
     stop: CancellationToken,
+    crash: Crash<Point>,
+    kind: &'static str,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +29,17 @@ struct Step {
 }
 
 impl Progress {
+    /// Of a task of this kind, which dies where it is told to.
+    #[must_use]
+    pub fn of(kind: &'static str, crash: Crash<Point>) -> Self {
+        Self { crash, kind, ..Self::default() }
+    }
+
+    /// The task passes `point`.
+    pub fn passes(&self, point: Point) {
+        self.crash.at(point, self.kind);
+    }
+
     /// Starts a step of `total` units; 0 if that is not known.
     pub fn begin(&self, text: impl Into<String>, unit: &'static str, total: u64) {
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);

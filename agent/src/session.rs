@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farrier_common::{clock::Clock, net::MacAddr, retry::Backoff, secret::Secret, telemetry::Chain};
+use farrier_common::{clock::Clock, crash::Crash, net::MacAddr, retry::Backoff, secret::Secret, telemetry::Chain};
 use farrier_proto::agent::{
     EraseTask, Identity, InventoryResult, PowerOffResult, TaskFailed, WriteImageTask, next_task_response::Task,
     report_task_request::Report,
@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::{
     cmdline::{Options, Pass},
     console::say,
+    crash::Point,
     erase,
     error::TaskError,
     host::Host,
@@ -58,7 +59,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The boot did not end as it should.
-pub async fn run(host: Host, options: Options) -> Result<(), BootError> {
+pub async fn run(host: Host, options: Options, crash: Crash<Point>) -> Result<(), BootError> {
     let rack = Rack::new(options.agent, RACK_PATIENCE, PAUSES)?;
     let host = Arc::new(host);
     let identity = look(&host, options.boot_mac).await.map_err(BootError::Start)?;
@@ -70,12 +71,14 @@ pub async fn run(host: Host, options: Options) -> Result<(), BootError> {
                 Store::new(&options.http, boot_id, &session.secret, Patience::default()).map_err(BootError::Start)?;
             let hello = rack.hello(&session, &token, &identity).await?;
             say(format_args!("this is {}, booted for {}", hello.machine_name, hello.purpose));
+            crash.at(Point::HelloAnswered, &hello.purpose);
             let job = Job {
                 host,
                 store: Arc::new(store),
                 clock: Clock::System,
                 boot_mac: options.boot_mac,
                 progress: Progress::default(),
+                crash,
             };
             serve(&rack, &session, &job).await
         }
@@ -113,12 +116,16 @@ pub async fn serve(rack: &Rack, session: &Session, job: &Job) -> Result<(), Boot
             }
             tokio::time::sleep(IDLE_PAUSE).await;
         };
+        let kind = kind(task.as_ref());
+        job.crash.at(Point::TaskReceived, kind);
         // The rack hands a task out again when its report was lost on the way: the work is done, only the report is not.
         let report = match last.take().filter(|(done, _)| *done == task_id) {
             Some((_, report)) => report,
             None => perform(rack, session, job, &task_id, task).await,
         };
+        job.crash.at(Point::WorkDone, kind);
         rack.report(session, &task_id, &report).await?;
+        job.crash.at(Point::Reported, kind);
         if matches!(report, Report::PowerOff(_)) {
             return Ok(());
         }
@@ -130,7 +137,7 @@ pub async fn serve(rack: &Rack, session: &Session, job: &Job) -> Result<(), Boot
 
 /// Does one task beside telling its progress; what came of it.
 async fn perform(rack: &Rack, session: &Session, job: &Job, task_id: &str, task: Option<Task>) -> Report {
-    let progress = Progress::default();
+    let progress = Progress::of(kind(task.as_ref()), job.crash.clone());
     progress.begin("starting", "steps", 0);
     let job = Job { progress: progress.clone(), ..job.clone() };
     let mut work = tokio::spawn(async move { act(&job, task).await });
@@ -152,6 +159,17 @@ async fn perform(rack: &Rack, session: &Session, job: &Job, task_id: &str, task:
         say(format_args!("the task failed: {reason}"));
         Report::Failed(TaskFailed { reason })
     })
+}
+
+/// What is to be done, in a word.
+const fn kind(task: Option<&Task>) -> &'static str {
+    match task {
+        Some(Task::Inventory(_)) => "inventory",
+        Some(Task::WriteImage(_)) => "write-image",
+        Some(Task::Erase(_)) => "erase",
+        Some(Task::PowerOff(_)) => "power-off",
+        Some(Task::Idle(_)) | None => "unknown",
+    }
 }
 
 async fn act(job: &Job, task: Option<Task>) -> Result<Report, TaskError> {

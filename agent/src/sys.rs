@@ -64,11 +64,14 @@ pub fn forget_cache(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel read the partition table anew.
+/// Has the kernel read the partition table anew; of a file it keeps none.
 ///
 /// # Errors
 /// A partition is in use, or `file` is no whole disk.
 pub fn reread_partitions(file: &File) -> io::Result<()> {
+    if !is_block(file)? {
+        return Ok(());
+    }
     // SAFETY: takes no memory.
     unsafe { ioctl::blkrrpart(file.as_raw_fd()) }?;
     Ok(())

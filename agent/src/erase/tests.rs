@@ -1,6 +1,6 @@
 use std::{path::Path, sync::Arc};
 
-use farrier_common::{clock::Clock, id::BootId, secret::Secret};
+use farrier_common::{clock::Clock, crash::Crash, id::BootId, secret::Secret};
 
 use super::*;
 use crate::{
@@ -17,6 +17,7 @@ fn job(root: &Path) -> Job {
         clock: Clock::manual("2026-01-02T03:04:05Z".parse().unwrap()),
         boot_mac: None,
         progress: Progress::default(),
+        crash: Crash::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use farrier_common::{secret::random_bytes, telemetry::Chain, words};
 
 use crate::{
     console::say,
+    crash::Point,
     erase::plan::{BLOCK, Plan, mix},
     error::TaskError,
     progress::Progress,
@@ -98,6 +99,9 @@ fn attempt(file: &File, plan: &Plan, means: &Means, wiped: &mut u64, progress: &
         (means.call)(file, at, length).map_err(TaskError::io(format!("at byte {at}")))?;
         *wiped += length;
         progress.add(length);
+        if *wiped >= plan.size() / 2 {
+            progress.passes(Point::Erasing);
+        }
     }
     let last = plan.size().saturating_sub(EDGE);
     for from in [0, last] {

@@ -9,6 +9,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    crash::Point,
     error::TaskError,
     image::{
         Blob,
@@ -69,6 +70,9 @@ fn copy(content: &mut impl Read, file: &File, size: u64, progress: &Progress) ->
         }
         digest.update(&buffer[..count]);
         file.write_all_at(&buffer[..count], at).map_err(TaskError::io(format!("writing to the disk at byte {at}")))?;
+        if at < size.div_ceil(2) && end >= size.div_ceil(2) {
+            progress.passes(Point::ImageWriting);
+        }
         at = end;
         progress.add(count as u64);
         if at - flushed >= FLUSH_EVERY {

@@ -103,6 +103,7 @@ async fn boot(fake: &FakeRack, host: Host) -> Result<(), BootError> {
         clock: Clock::System,
         boot_mac: None,
         progress: Progress::default(),
+        crash: Crash::default(),
     };
     rack.hello(&session, &Secret::random_token(), &Identity::default()).await?;
     serve(&rack, &session, &job).await
