@@ -17,10 +17,10 @@ use crate::{
 
 /// The address of everything that the lab runs: region, rack, report server.
 pub const SERVER: &str = "10.77.0.1";
-/// The subnet that the rack serves.
-pub const SUBNET: &str = "10.77.0.0/24";
+/// The subnet that the rack serves: room for a whole simulated fleet.
+pub const SUBNET: &str = "10.77.0.0/16";
 /// The addresses that unknown machines get.
-pub const DYNAMIC: &str = "10.77.0.100-10.77.0.199";
+pub const DYNAMIC: &str = "10.77.128.0-10.77.254.254";
 /// The interface that the rack serves.
 pub const BRIDGE: &str = "br0";
 
@@ -68,7 +68,7 @@ impl Net {
             "mcast_snooping",
             "0",
         ])?;
-        net.ip(&["addr", "add", &format!("{SERVER}/24"), "dev", BRIDGE])?;
+        net.ip(&["addr", "add", &format!("{SERVER}/16"), "dev", BRIDGE])?;
         net.ip(&["link", "set", BRIDGE, "up"])?;
         Ok((net, guard))
     }

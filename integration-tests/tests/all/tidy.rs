@@ -19,7 +19,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("agent", &["farrier-common", "farrier-proto"]),
     ("cli", &["farrier-common", "farrier-proto"]),
     ("integration-tests", &["farrier-common", "farrier-proto", "farrier-region", "farrier-rack"]),
-    // The lab for its tests alone; what it simulates it shares with nobody.
+    // The lab to live in; what it simulates it shares with nobody.
     ("integration-tests/fleet", &["farrier-common", "farrier-proto", "farrier-integration-tests"]),
 ];
 

@@ -1,0 +1,243 @@
+//! A client of `farrier.v1` that drives many machines at once. Each mutation has a request id, so that asking again is safe.
+
+use std::time::Duration;
+
+use farrier_common::{
+    id::{Id, Kind},
+    retry::Backoff,
+    secret::Secret,
+    telemetry::Chain,
+    tls,
+};
+use farrier_proto::v1::{
+    AllocateMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest, DeployMachineRequest, Event,
+    ExplainMachineRequest, Explanation, GetMachineRequest, ListMachinesRequest, Machine, MutationOptions, PageRequest,
+    ReleaseMachineRequest, WatchEventsRequest, events_client::EventsClient, machines_client::MachinesClient,
+};
+use thiserror::Error;
+use tonic::{
+    Code, Request, Response, Status, Streaming,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+use crate::population::Member;
+
+/// Longer than the region takes for any verb.
+const DEADLINE: Duration = Duration::from_secs(60);
+const CONNECT: Duration = Duration::from_secs(10);
+const PAGE: i32 = 1000;
+const MOST_PAGES: usize = 1000;
+/// A region that is being started anew is away for seconds.
+const TRIES: u32 = 30;
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+
+type Conn = InterceptedService<Channel, Bearer>;
+
+/// What the region does not do, and what was asked of it.
+#[derive(Debug, Error)]
+pub enum DriveError {
+    /// Its address, CA or token cannot be used.
+    #[error("cannot make a connection to the region: {0}")]
+    Setup(String),
+    /// It refused, or did not answer often enough.
+    #[error("{what}: {}", .status.message())]
+    Status {
+        /// What was asked.
+        what: String,
+        /// Its answer.
+        status: Box<Status>,
+    },
+}
+
+/// What a program needs to reach a region.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// `host:port`.
+    pub address: String,
+    /// The CA that the region's certificate is of, PEM.
+    pub ca_pem: String,
+    /// An administrator's.
+    pub token: Secret<String>,
+}
+
+/// A region, as an administrator's program sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Region {
+    conn: Conn,
+}
+
+#[derive(Clone, Debug)]
+struct Bearer(MetadataValue<Ascii>);
+
+struct RequestName;
+
+impl Kind for RequestName {
+    const NAME: &'static str = "request";
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+impl Region {
+    /// Prepares a connection; it opens itself when it is needed. To be called on the threads that will use it.
+    ///
+    /// # Errors
+    /// Something of `access` cannot be used.
+    pub fn new(access: &Access) -> Result<Self, DriveError> {
+        let unfit = |e: tonic::transport::Error| DriveError::Setup(Chain(&e).to_string());
+        let trust =
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&access.ca_pem)).domain_name(tls::SERVER_NAME);
+        let endpoint = Endpoint::from_shared(format!("https://{}", access.address)).map_err(unfit)?;
+        let endpoint = endpoint.tls_config(trust).map_err(unfit)?.connect_timeout(CONNECT).tcp_nodelay(true);
+        let mut token = MetadataValue::try_from(format!("Bearer {}", access.token.expose()))
+            .map_err(|_| DriveError::Setup("the token has characters that no token has".to_owned()))?;
+        token.set_sensitive(true);
+        Ok(Self { conn: InterceptedService::new(endpoint.connect_lazy(), Bearer(token)) })
+    }
+
+    /// All machines.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn machines(&self) -> Result<Vec<Machine>, DriveError> {
+        let (mut all, mut page_token) = (Vec::new(), String::new());
+        for _ in 0..MOST_PAGES {
+            let page = Some(PageRequest { page_size: PAGE, page_token });
+            let request = ListMachinesRequest { page, states: Vec::new() };
+            let answer =
+                self.call("list machines", request, |mut c, r| async move { c.list_machines(r).await }).await?;
+            all.extend(answer.machines);
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// One machine, whole.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn machine(&self, machine: &str) -> Result<Machine, DriveError> {
+        let request = GetMachineRequest { machine: machine.to_owned() };
+        self.call(machine, request, |mut c, r| async move { c.get_machine(r).await }).await
+    }
+
+    /// Why a machine is where it is.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn explain(&self, machine: &str) -> Result<Explanation, DriveError> {
+        let request = ExplainMachineRequest { machine: machine.to_owned(), timeline_size: 1000 };
+        self.call(machine, request, |mut c, r| async move { c.explain_machine(r).await }).await
+    }
+
+    /// Has a machine commissioned with the account that its BMC came with.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn commission(&self, machine: &str, member: &Member) -> Result<Machine, DriveError> {
+        let factory = &member.vendor.accounts.factory;
+        let bmc = BmcCredentials {
+            protocol: BmcProtocol::Ipmi.into(),
+            address: member.bmc.to_string(),
+            port: 0,
+            username: factory.name.clone(),
+            password: factory.password.clone(),
+            use_as_is: false,
+        };
+        let request = CommissionMachineRequest { options: once(), machine: machine.to_owned(), bmc: Some(bmc) };
+        self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
+    }
+
+    /// Has a machine commissioned with the account that the region has on its BMC already.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn recommission(&self, machine: &str) -> Result<Machine, DriveError> {
+        let request = CommissionMachineRequest { options: once(), machine: machine.to_owned(), bmc: None };
+        self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
+    }
+
+    /// Takes a machine.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn allocate(&self, machine: &str) -> Result<Machine, DriveError> {
+        let request = AllocateMachineRequest { options: once(), machine: machine.to_owned() };
+        self.call(machine, request, |mut c, r| async move { c.allocate_machine(r).await }).await
+    }
+
+    /// Has an image written to a machine that is taken.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn deploy(&self, machine: &str, image: &str) -> Result<Machine, DriveError> {
+        let (machine, image) = (machine.to_owned(), image.to_owned());
+        let what = machine.clone();
+        let request =
+            DeployMachineRequest { options: once(), machine, image, user_data: Vec::new(), disk_serial: String::new() };
+        self.call(&what, request, |mut c, r| async move { c.deploy_machine(r).await }).await
+    }
+
+    /// Gives a machine back; its disks are wiped.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn release(&self, machine: &str) -> Result<Machine, DriveError> {
+        let what = machine.to_owned();
+        let (machine, comment) = (machine.to_owned(), String::new());
+        let request = ReleaseMachineRequest { options: once(), machine, skip_erase: false, comment };
+        self.call(&what, request, |mut c, r| async move { c.release_machine(r).await }).await
+    }
+
+    /// Every event after `revision` (0: all), until the connection breaks.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn watch(&self, revision: i64) -> Result<Streaming<Event>, DriveError> {
+        let mut client = EventsClient::new(self.conn.clone());
+        let request = WatchEventsRequest { after_revision: revision, machine: String::new() };
+        let answer = client.watch_events(request).await.map_err(|status| failed("watch events", status))?;
+        Ok(answer.into_inner())
+    }
+
+    async fn call<Q: Clone, A, F: Future<Output = Result<Response<A>, Status>>>(
+        &self,
+        what: &str,
+        request: Q,
+        call: impl Fn(MachinesClient<Conn>, Request<Q>) -> F,
+    ) -> Result<A, DriveError> {
+        let mut tries = 0;
+        loop {
+            let mut message = Request::new(request.clone());
+            message.set_timeout(DEADLINE);
+            let status = match call(MachinesClient::new(self.conn.clone()), message).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
+            };
+            tries += 1;
+            let passing = matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded)
+                || std::error::Error::source(&status).is_some();
+            if !passing || tries >= TRIES {
+                return Err(failed(what, status));
+            }
+            PAUSES.pause(tries).await;
+        }
+    }
+}
+
+fn once() -> Option<MutationOptions> {
+    Some(MutationOptions { request_id: Id::<RequestName>::generate().to_string(), etag: String::new() })
+}
+
+fn failed(what: &str, status: Status) -> DriveError {
+    DriveError::Status { what: what.to_owned(), status: Box::new(status) }
+}

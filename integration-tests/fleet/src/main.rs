@@ -1,0 +1,196 @@
+//! `farrier-fleet`: a fleet of simulated machines beside a region and a rack, and what it costs them.
+
+#![expect(clippy::print_stdout, reason = "what this program is for")]
+
+use std::{fs, net::Ipv4Addr, net::SocketAddrV4, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use farrier_common::{clock::Clock, secret::Secret, tls};
+use farrier_fleet::{
+    boot::{Pace, Source},
+    cave::{self, Cave},
+    drive::{Access, Region},
+    http::Depth,
+    ledger::Ledger,
+    meter::Process,
+    population::{FirmwareWord, Plan, Population, Wiring},
+    sizing::{Report, Sizing},
+};
+use farrier_integration_tests::{
+    assets::System,
+    daemons::{self, RegionOptions},
+    lab::Lab,
+    site::Site,
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Brings up a fleet of simulated machines and takes all of them through their whole life: met, commissioned, deployed,
+/// released. Then it tells what that took.
+///
+/// Without --region it starts a region and a rack of its own in network namespaces, for which it must be root.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// How many machines.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    machines: u32,
+    /// The same seed gives the same fleet.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Personalities of the machines, which take turns.
+    #[arg(long, value_delimiter = ',', default_value = "dell,hpe,supermicro,lenovo,openbmc")]
+    vendors: Vec<String>,
+    /// How the machines boot, in turns: bios, bios-ipxe, uefi, uefi-http.
+    #[arg(long, value_delimiter = ',', default_value = "bios-ipxe,uefi")]
+    firmware: Vec<FirmwareWord>,
+    /// How long machines take for what is not work, as a share of what real ones take.
+    #[arg(long, default_value_t = 0.01)]
+    pace: f64,
+    /// Every machine loads and checks everything, instead of only the first one of many.
+    #[arg(long)]
+    thorough: bool,
+    /// So many machines are worked on at a time; all by default.
+    #[arg(long)]
+    at_once: Option<u32>,
+    /// A stage that takes longer has failed.
+    #[arg(long, default_value_t = 120)]
+    limit_minutes: u64,
+    /// PostgreSQL instead of SQLite for the region that this program starts.
+    #[arg(long, conflicts_with = "region")]
+    postgres: bool,
+
+    /// Use the region at this host:port, which has a rack, a subnet and images already.
+    #[arg(long, requires_all = ["ca_file", "token_file", "image", "dhcp_server", "relay", "first_bmc"])]
+    region: Option<String>,
+    /// Its CA certificate.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
+    /// An administrator's token.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// What is deployed.
+    #[arg(long)]
+    image: Option<String>,
+    /// Where the rack listens for DHCP.
+    #[arg(long)]
+    dhcp_server: Option<SocketAddrV4>,
+    /// An address of this host on the subnet, at which this program is a DHCP relay.
+    #[arg(long)]
+    relay: Option<SocketAddrV4>,
+    /// The first BMC's address; it and those that follow must be local here and reachable for the rack.
+    #[arg(long)]
+    first_bmc: Option<Ipv4Addr>,
+    /// Meter this process of this host too: NAME=PID.
+    #[arg(long, value_parser = process, requires = "region")]
+    meter: Vec<Process>,
+}
+
+fn process(text: &str) -> Result<Process, String> {
+    let parsed = text.split_once('=').and_then(|(name, pid)| Some((name.to_owned(), pid.parse().ok()?)));
+    let (name, pid) = parsed.ok_or_else(|| format!("{text:?} must be NAME=PID"))?;
+    Ok(Process { name, pid })
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    tls::install_provider();
+    farrier_common::telemetry::init();
+    let files = raise_open_files().context("cannot raise the limit of open files")?;
+    ensure!(
+        files >= u64::from(arguments.machines) + 1000,
+        "{} machines need as many open files and some; the limit here is {files} (ulimit -Hn)",
+        arguments.machines
+    );
+    let report = match &arguments.region {
+        Some(address) => beside(&arguments, address)?,
+        None => alone(&arguments)?,
+    };
+    println!("{report}");
+    Ok(())
+}
+
+/// As many files as this process may have at all: every BMC and every connection is one. Children inherit it.
+fn raise_open_files() -> nix::Result<u64> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    Ok(most)
+}
+
+/// Beside daemons that are there.
+fn beside(arguments: &Arguments, address: &str) -> anyhow::Result<Report> {
+    let read = |path: &Option<PathBuf>| {
+        let path = path.as_ref().context("clap requires it")?;
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let access = Access {
+        address: address.to_owned(),
+        ca_pem: read(&arguments.ca_file)?,
+        token: Secret::new(read(&arguments.token_file)?.trim().to_owned()),
+    };
+    let (Some(relay), Some(dhcp_server), Some(first_bmc)) =
+        (arguments.relay, arguments.dhcp_server, arguments.first_bmc)
+    else {
+        unreachable!("clap requires them with --region")
+    };
+    let wiring = Wiring { relay, dhcp_server, tftp_port: 69, first_bmc, source: Source::Any };
+    let image = arguments.image.clone().context("clap requires it")?;
+    size(arguments, &access, &wiring, None, image, arguments.meter.clone())
+}
+
+/// With daemons of its own.
+fn alone(arguments: &Arguments) -> anyhow::Result<Report> {
+    let lab = Lab::new()?;
+    let postgres = arguments.postgres.then(|| lab.start_postgres()).transpose()?;
+    let options = RegionOptions { database: postgres.as_ref().map(|p| p.url()), power_poll_seconds: 30 };
+    let mut site = Site::start(&lab, &options, System::Mini)?;
+    let cave = Cave::beside(&lab)?;
+    let access = Access {
+        address: daemons::Region::address(),
+        ca_pem: fs::read_to_string(site.region.ca()).context("cannot read the region's CA")?,
+        token: Secret::new(fs::read_to_string(site.region.admin_token())?.trim().to_owned()),
+    };
+    let processes = [("region", site.region.daemon.pid()?), ("rack", site.rack.daemon.pid()?)];
+    let processes = processes.map(|(name, pid)| Process { name: name.to_owned(), pid }).to_vec();
+    let wiring = Wiring {
+        relay: cave::RELAY,
+        dhcp_server: cave::RACK,
+        tftp_port: 69,
+        first_bmc: cave::FIRST_BMC,
+        source: Source::Leased,
+    };
+    let sized = size(arguments, &access, &wiring, Some(&cave), System::Mini.name().to_owned(), processes);
+    if sized.is_err() {
+        lab.show_logs();
+    }
+    sized
+}
+
+fn size(
+    arguments: &Arguments,
+    access: &Access,
+    wiring: &Wiring,
+    cave: Option<&Cave>,
+    image: String,
+    mut processes: Vec<Process>,
+) -> anyhow::Result<Report> {
+    processes.push(Process { name: "simulator".to_owned(), pid: std::process::id() });
+    let plan = Plan {
+        machines: arguments.machines,
+        seed: arguments.seed,
+        vendors: arguments.vendors.clone(),
+        firmwares: arguments.firmware.clone(),
+        pace: Pace::new(arguments.pace),
+        depth: if arguments.thorough { Depth::Full } else { Depth::Shared },
+        clock: Clock::System,
+    };
+    let population = Population::raise(&plan, wiring, cave)?;
+    population.runtime().block_on(async {
+        let region = Region::new(access)?;
+        let ledger = Ledger::follow(region.clone());
+        let at_once = usize::try_from(arguments.at_once.unwrap_or(arguments.machines))?;
+        let limit = Duration::from_mins(arguments.limit_minutes);
+        let members = population.members().to_vec();
+        Sizing { region, ledger, members, image, at_once, limit, processes }.run().await
+    })
+}

@@ -1,0 +1,315 @@
+//! A whole fleet in one process: machines and their BMCs, made from one seed.
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, SocketAddrV4},
+    str::FromStr,
+    sync::Arc,
+    thread,
+};
+
+use farrier_common::{clock::Clock, hardware::Architecture, net::MacAddr};
+use thiserror::Error;
+use tokio::{runtime::Runtime, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    accounts::{Accounts, SharedAccounts},
+    agent::Patience,
+    boot::{Firmware, Network, Pace, Source, segment::Segment},
+    cave::Cave,
+    chassis::{Cause, Chassis},
+    dice::Dice,
+    disk::{Content, Disks},
+    http::{Depth, Seen},
+    ipmi::{Faults as BmcFaults, Identity, Server, SharedFaults, host::Host, host::HostError},
+    machine::{
+        Machine, Parts,
+        brain::{BootOrder, Whereabouts},
+        fault::Faults,
+        hardware::{Hardware, Make, Order},
+    },
+    personality::{Personality, PersonalityError},
+    truth::Truth,
+};
+
+/// The port of BMCs.
+const IPMI: u16 = 623;
+const DISKS: [u64; 2] = [4 << 30, 8 << 30];
+const NICS: u8 = 2;
+
+/// What a fleet is made of. Vendors and firmwares take turns.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many machines.
+    pub machines: u32,
+    /// The same seed gives the same fleet.
+    pub seed: u64,
+    /// Names of personalities; not empty.
+    pub vendors: Vec<String>,
+    /// How machines boot from the network; not empty.
+    pub firmwares: Vec<FirmwareWord>,
+    /// How much faster than real machines they are.
+    pub pace: Pace,
+    /// How thoroughly they check what they load.
+    pub depth: Depth,
+    /// Whose clock the machines have.
+    pub clock: Clock,
+}
+
+/// Where a fleet is plugged in.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    /// The relay in front of the machines.
+    pub relay: SocketAddrV4,
+    /// Where the rack listens for DHCP.
+    pub dhcp_server: SocketAddrV4,
+    /// 69, but in tests.
+    pub tftp_port: u16,
+    /// Address of the first machine's BMC; the others' follow.
+    pub first_bmc: Ipv4Addr,
+    /// Which address machines speak from.
+    pub source: Source,
+}
+
+/// How a machine boots from the network, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirmwareWord(pub Firmware);
+
+/// One machine of a fleet, as who made it sees it. Clones are the same machine.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Counted from 1.
+    pub number: u32,
+    /// Name of its personality.
+    pub vendor: Arc<Personality>,
+    /// How it boots from the network.
+    pub firmware: Firmware,
+    /// Its boot interface.
+    pub mac: MacAddr,
+    /// Its BMC.
+    pub bmc: Ipv4Addr,
+    /// Its power.
+    pub chassis: Chassis,
+    /// Who may log in to its BMC.
+    pub accounts: SharedAccounts,
+    /// What goes wrong with its BMC.
+    pub bmc_faults: SharedFaults,
+    /// What goes wrong with the machine.
+    pub faults: Faults,
+    /// What it remembers.
+    pub disks: Disks,
+    /// What really happened to it.
+    pub truth: Arc<Truth>,
+    /// Where it is.
+    pub whereabouts: watch::Receiver<Whereabouts>,
+}
+
+/// A fleet that cannot be made.
+#[derive(Debug, Error)]
+pub enum PopulationError {
+    /// There is no such vendor.
+    #[error(transparent)]
+    Personality(#[from] PersonalityError),
+    /// An address for a BMC cannot be had.
+    #[error(transparent)]
+    Bmc(#[from] HostError),
+    /// What this process may not do.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The address range is too small, or nothing was chosen where something must be.
+    #[error("{0}")]
+    Plan(String),
+}
+
+/// A fleet that lives, on threads of its own, until it is dropped.
+#[derive(Debug)]
+pub struct Population {
+    members: Vec<Member>,
+    runtime: Option<Runtime>,
+    stop: CancellationToken,
+}
+
+impl Population {
+    /// Makes machines, all switched off: in `cave`, or where this process is.
+    ///
+    /// # Errors
+    /// See [`PopulationError`].
+    pub fn raise(plan: &Plan, wiring: &Wiring, cave: Option<&Cave>) -> Result<Self, PopulationError> {
+        let runtime = runtime(cave)?;
+        let stop = CancellationToken::new();
+        let members = runtime.block_on(make(plan, wiring, &stop))?;
+        Ok(Self { members, runtime: Some(runtime), stop })
+    }
+
+    /// All of them, in order.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The threads on which they live, for others who want to be where they are.
+    ///
+    /// # Panics
+    /// Never: it is there until this is dropped.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it is taken by drop alone")
+    }
+}
+
+impl Drop for Population {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Member {
+    /// Somebody presses its power button.
+    pub fn switch_on(&self) {
+        self.chassis.power_on(Cause::Button);
+    }
+
+    /// Does a disk of it hold an image?
+    #[must_use]
+    pub fn holds_image(&self) -> bool {
+        self.disks.list().iter().any(|disk| matches!(disk.content, Content::Image(_)))
+    }
+}
+
+impl FromStr for FirmwareWord {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let firmware = match word {
+            "bios" => Firmware::BiosPxe,
+            "bios-ipxe" => Firmware::BiosIpxe,
+            "uefi" => Firmware::UefiPxe(Architecture::Amd64),
+            "uefi-http" => Firmware::UefiHttp(Architecture::Amd64),
+            other => return Err(format!("{other:?} must be bios, bios-ipxe, uefi or uefi-http")),
+        };
+        Ok(Self(firmware))
+    }
+}
+
+impl fmt::Display for FirmwareWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Firmware::BiosPxe => "bios",
+            Firmware::BiosIpxe => "bios-ipxe",
+            Firmware::UefiPxe(_) => "uefi",
+            Firmware::UefiHttp(_) => "uefi-http",
+        })
+    }
+}
+
+/// Threads that are in the cave: made by one that entered it.
+fn runtime(cave: Option<&Cave>) -> Result<Runtime, PopulationError> {
+    let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let built = match cave {
+        None => build(),
+        Some(cave) => thread::scope(|scope| {
+            let inside = scope.spawn(|| cave.enter().and_then(|()| build()));
+            inside.join().unwrap_or_else(|_| Err(io::Error::other("the thread that entered the namespace died")))
+        }),
+    };
+    built.map_err(|source| PopulationError::Io { what: "cannot start the machines' threads", source })
+}
+
+async fn make(plan: &Plan, wiring: &Wiring, stop: &CancellationToken) -> Result<Vec<Member>, PopulationError> {
+    if plan.vendors.is_empty() || plan.firmwares.is_empty() {
+        return Err(PopulationError::Plan("a fleet needs at least one vendor and one firmware".to_owned()));
+    }
+    let segment = Segment::relay(wiring.relay, wiring.dhcp_server);
+    let segment = segment.map_err(|source| PopulationError::Io { what: "cannot be a DHCP relay", source })?;
+    let network = Network {
+        segment,
+        source: wiring.source,
+        tftp_port: wiring.tftp_port,
+        pace: plan.pace,
+        seen: Seen::new(plan.depth, 0),
+    };
+    let personalities =
+        plan.vendors.iter().map(|name| Personality::shipped(name)).collect::<Result<Vec<_>, PersonalityError>>()?;
+    let mut host = Host::new(usize::try_from(plan.machines).unwrap_or(usize::MAX));
+    let mut members = Vec::new();
+    for number in 1..=plan.machines {
+        // Every vendor with every firmware.
+        let turn = usize::try_from(number - 1).unwrap_or(0);
+        let vendor = Arc::clone(&personalities[turn % personalities.len()]);
+        let firmware = plan.firmwares[turn / personalities.len() % plan.firmwares.len()].0;
+        members.push(member(&mut host, plan, wiring, &network, (number, vendor, firmware)).await?);
+    }
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        drop(host);
+    });
+    Ok(members)
+}
+
+async fn member(
+    host: &mut Host,
+    plan: &Plan,
+    wiring: &Wiring,
+    network: &Network,
+    (number, vendor, firmware): (u32, Arc<Personality>, Firmware),
+) -> Result<Member, PopulationError> {
+    let bmc = u32::from(wiring.first_bmc).checked_add(number - 1).map(Ipv4Addr::from).ok_or_else(|| {
+        PopulationError::Plan(format!("there are not that many addresses after {}", wiring.first_bmc))
+    })?;
+    let mut dice = Dice::new(plan.seed).fork(&number.to_string());
+    let truth = Arc::new(Truth::default());
+    let chassis = Chassis::new(Arc::clone(&truth));
+    let accounts = Accounts::shared(Arc::clone(&vendor), Arc::clone(&truth));
+    let order = Order {
+        make: Make::of(&vendor.name),
+        index: number,
+        firmware,
+        nics: NICS,
+        disks: DISKS.to_vec(),
+        bmc_address: bmc.to_string(),
+    };
+    let (hardware, disks) = Hardware::build(&order, &mut dice);
+    let mac = hardware.macs[0];
+    let [_, a, b, c] = number.to_be_bytes();
+    let identity = Identity {
+        address: bmc,
+        mac: MacAddr([2, 0, 1, a, b, c]),
+        guid: dice.bytes(),
+        serial: hardware.serial.clone(),
+    };
+    let bmc_faults = BmcFaults::shared();
+    let server = Server::new(
+        identity,
+        Arc::clone(&vendor),
+        chassis.clone(),
+        Arc::clone(&accounts),
+        Arc::clone(&bmc_faults),
+        dice.fork("bmc"),
+    );
+    host.add(SocketAddrV4::new(bmc, IPMI).into(), server).await?;
+    let (disks, faults) = (Disks::new(disks, Arc::clone(&truth)), Faults::default());
+    let parts = Parts {
+        chassis: chassis.clone(),
+        hardware,
+        disks: disks.clone(),
+        network: network.clone(),
+        order: BootOrder::NetworkFirst,
+        faults: faults.clone(),
+        clock: plan.clock.clone(),
+        patience: Patience::default(),
+    };
+    let machine = Machine::new(parts, dice.fork("machine"));
+    let whereabouts = machine.whereabouts();
+    tokio::spawn(machine.run());
+    Ok(Member { number, vendor, firmware, mac, bmc, chassis, accounts, bmc_faults, faults, disks, truth, whereabouts })
+}
