@@ -20,7 +20,7 @@ use std::sync::Arc;
 use farrier_common::{clock::Clock, name::Name};
 use tokio_util::sync::CancellationToken;
 
-use crate::{domain::advance::Deadlines, pki::Ca, racks::Racks, store::Store, vault::Vault};
+use crate::{crash::Crash, domain::advance::Deadlines, pki::Ca, racks::Racks, store::Store, vault::Vault};
 
 pub use blobs::Blobs;
 
@@ -56,4 +56,6 @@ pub struct App {
     pub clock: Clock,
     /// The region stops: long calls end.
     pub stop: CancellationToken,
+    /// Where tests let the region die.
+    pub crash: Crash,
 }

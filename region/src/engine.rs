@@ -17,6 +17,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    crash::Crash,
     domain::{advance::Deadlines, decide::Rules},
     racks::Racks,
     store::{Claimed, Store},
@@ -25,7 +26,8 @@ use crate::{
 
 /// Ticks in flight at once: each mostly waits for a BMC.
 const PARALLEL: usize = 64;
-/// How long a machine waits when the process that works on it dies. A tick that takes longer renews its lease.
+/// How long a machine waits when the process that works on it dies and does not come back: one that is started again ends
+/// its own claims. A tick that takes longer renews its lease.
 const LEASE: TimeDelta = TimeDelta::seconds(15);
 const RENEW: Duration = Duration::from_secs(5);
 /// How long a tick may take in all.
@@ -50,8 +52,10 @@ pub struct Engine {
     pub bmc_account: Name,
     /// Time.
     pub clock: Clock,
-    /// Who holds the leases: unique for each process.
+    /// Who holds the leases: no other process that runs, and the same one after a restart.
     pub owner: String,
+    /// Where tests let the region die.
+    pub crash: Crash,
 }
 
 impl Engine {

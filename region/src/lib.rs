@@ -5,10 +5,12 @@
 pub mod api;
 pub mod app;
 pub mod config;
+pub mod crash;
 pub mod domain;
 pub mod engine;
 pub mod files;
 pub mod pki;
+pub mod process;
 pub mod racks;
 pub mod region;
 pub mod store;

@@ -5,7 +5,11 @@ use std::{io::Write as _, path::PathBuf};
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use farrier_common::{clock::Clock, telemetry, tls};
-use farrier_region::{config::Config, region::Region};
+use farrier_region::{
+    config::Config,
+    crash::{self, Crash},
+    region::Region,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Owns the machine database and the life-cycle of a site's machines, and drives its racks.
@@ -18,6 +22,9 @@ struct Arguments {
     /// At the first start, write the token of the user admin to this file (mode 0600) instead of standard output.
     #[arg(long)]
     admin_token_file: Option<PathBuf>,
+    /// For tests: die at POINT[/STATE][#N] (see crash.rs).
+    #[arg(long, hide = true, value_parser = crash::parse)]
+    crash_at: Option<Crash>,
 }
 
 #[tokio::main]
@@ -28,7 +35,8 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let region = Region::start(config, arguments.admin_token_file.as_deref(), Clock::System).await?;
+    let crash = arguments.crash_at.unwrap_or_default();
+    let region = Region::start(config, arguments.admin_token_file.as_deref(), Clock::System, crash).await?;
     if let Some(token) = region.admin_token() {
         let mut out = std::io::stdout();
         writeln!(out, "admin token: {}", token.expose()).context("cannot write the admin token to standard output")?;

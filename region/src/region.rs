@@ -9,13 +9,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use farrier_common::{
-    clock::Clock,
-    id::{Id, Kind},
-    secret::Secret,
-    task::TaskGroup,
-    telemetry::Chain,
-};
+use farrier_common::{clock::Clock, secret::Secret, task::TaskGroup, telemetry::Chain};
 use thiserror::Error as ThisError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,9 +18,11 @@ use crate::{
     api,
     app::{App, Blobs, Policy, setup::SetupError},
     config::Config,
+    crash::Crash,
     domain::Error,
     engine::{self, Engine},
     pki::{Ca, Identity, PkiError},
+    process::{Process, ProcessError},
     racks::Racks,
     store::Store,
     vault::{Vault, VaultError},
@@ -50,6 +46,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The folder is another process's.
+    #[error("data_dir cannot be used")]
+    Process(#[from] ProcessError),
     /// The database.
     #[error("the database cannot be used")]
     Store(#[from] Error),
@@ -78,24 +77,29 @@ pub struct Region {
     address: SocketAddr,
     admin_token: Option<Secret<String>>,
     app: App,
-}
-
-enum ProcessName {}
-
-impl Kind for ProcessName {
-    const NAME: &'static str = "process";
+    /// Held to the end, so that nobody else works in the folder before.
+    process: Process,
 }
 
 impl Region {
-    /// Opens everything and begins to serve. `admin_token_file`: where the first admin's token goes.
+    /// Opens everything and begins to serve. `admin_token_file`: where the first admin's token goes. `crash`: where tests
+    /// let it die.
     ///
     /// # Errors
     /// Something that is needed cannot be opened.
-    pub async fn start(config: Config, admin_token_file: Option<&Path>, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        admin_token_file: Option<&Path>,
+        clock: Clock,
+        crash: Crash,
+    ) -> Result<Self, StartError> {
         fs::create_dir_all(&config.data_dir).map_err(file(&config.data_dir))?;
+        let process = Process::open(&config.data_dir)?;
         let vault = Vault::open(&config.data_dir)?;
         let ca = Ca::open(&config.data_dir)?;
         let store = Store::open(&config.database, clock.clone()).await?;
+        let ended = store.machine_end_claims(process.name()).await?;
+        tracing::info!(process = process.name(), ended, "claims that died with the process before are over");
         let blobs = Blobs::open(&config.data_dir).map_err(file(&config.data_dir.join("blobs")))?;
         let identity = ca.server_identity(&[config.advertised_host()], clock.now())?;
         let image = config.ephemeral_image.clone();
@@ -107,11 +111,11 @@ impl Region {
             advertise: config.advertise.clone(),
             ephemeral_image: config.ephemeral_image.clone(),
         });
-        let app = App { store, vault, ca: Arc::new(ca), racks, blobs, policy, clock, stop: tasks.stop_signal() };
+        let app = App { store, vault, ca: Arc::new(ca), racks, blobs, policy, clock, stop: tasks.stop_signal(), crash };
         let admin_token = app.first_admin(admin_token_file).await?;
         let bound = TcpListener::bind(config.listen).await.and_then(|l| Ok((l.local_addr()?, l)));
         let (address, listener) = bound.map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let mut region = Self { tasks, address, admin_token, app };
+        let mut region = Self { tasks, address, admin_token, app, process };
         region.work(&config);
         region.serve(listener, identity);
         Ok(region)
@@ -150,7 +154,7 @@ impl Region {
     }
 
     fn work(&mut self, config: &Config) {
-        let App { store, vault, racks, clock, stop, .. } = &self.app;
+        let App { store, vault, racks, clock, stop, crash, .. } = &self.app;
         let engine = Engine {
             store: store.clone(),
             racks: racks.clone(),
@@ -159,7 +163,8 @@ impl Region {
             deadlines: config.deadlines.clone(),
             bmc_account: config.bmc_account.clone(),
             clock: clock.clone(),
-            owner: Id::<ProcessName>::generate().to_string(),
+            owner: self.process.name().to_owned(),
+            crash: crash.clone(),
         };
         self.tasks.spawn("engine", engine.run(stop.clone()));
         self.tasks.spawn("racks", racks.clone().run_syncs(stop.clone()));

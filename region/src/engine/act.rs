@@ -3,6 +3,7 @@
 use farrier_common::hardware::{BootDevice, PowerState};
 
 use crate::{
+    crash::Point,
     domain::{
         event::{EventKind, NewEvent},
         machine::Machine,
@@ -51,6 +52,7 @@ impl Engine {
 
     async fn start_from(&self, m: &Machine, device: BootDevice) -> Result<(), Trouble> {
         self.racks.set_boot_device(m, device).await?;
+        self.crash.at(Point::BootDeviceSet, m.state.as_str());
         let power = self.racks.set_power(m, PowerState::On).await?;
         self.note_power(m, Some(power)).await;
         Ok(())

@@ -3,17 +3,18 @@
 use farrier_common::secret;
 
 use crate::{
+    crash::Point,
     domain::{
         Error, Result,
         advance::{Change, advance},
         decide::{Decision, decide, on_trouble},
-        lifecycle::{Event, Phase},
+        lifecycle::{Event, Phase, State},
         machine::Machine,
         observation::{Observation, Trouble},
     },
     engine::Engine,
     racks::own_purpose,
-    store::{Claimed, Committed},
+    store::{Claim, Claimed, Committed},
 };
 
 impl Engine {
@@ -21,13 +22,19 @@ impl Engine {
     pub(super) async fn tick(&self, claimed: Claimed) -> Result<()> {
         let claim = claimed.claim();
         let mut m = claimed.view.machine;
+        let state = m.state;
+        self.crash.at(Point::Claimed, state.as_str());
         let seen = self.observe(&m).await?;
+        self.crash.at(Point::Observed, state.as_str());
         let mut decision = decide(&m, &seen, &self.rules, self.clock.now());
         let mut trouble = seen.power.clone().and_then(std::result::Result::err);
         let mut logged = None;
         if let Decision::Do { effect, .. } = &decision {
             match self.act(&mut m, effect).await {
-                Ok(event) => logged = event,
+                Ok(event) => {
+                    self.crash.at(effect.into(), state.as_str());
+                    logged = event;
+                }
                 Err(t) => {
                     decision = on_trouble(&m, effect, &t, &self.rules);
                     trouble = Some(t);
@@ -39,12 +46,12 @@ impl Engine {
         change.events.splice(0..0, logged);
         let secrets = self.secrets(&change).await?;
         log(&m, &decision, trouble.as_ref());
-        let committed = match self.store.machine_commit(claim, change, secrets).await {
+        let committed = match self.commit(claim, change, secrets, state).await {
             // What the agent found contradicts another machine (one MAC twice): trying again will not change it.
             Err(e @ Error::Exists { .. }) => {
                 let decision = Decision::Move { event: Event::Fail, why: e.to_string() };
                 let change = self.follow(&m, &Observation::default(), &decision)?;
-                self.store.machine_commit(claim, change, Vec::new()).await?
+                self.commit(claim, change, Vec::new(), state).await?
             }
             other => other?,
         };
@@ -52,6 +59,26 @@ impl Engine {
             tracing::info!(machine.id = %m.id, "somebody changed the machine during its tick; it is looked at again");
         }
         Ok(())
+    }
+
+    /// Commits the tick of a machine that was claimed in `state`.
+    async fn commit(
+        &self,
+        claim: Claim,
+        change: Change,
+        secrets: Vec<(String, Vec<u8>)>,
+        state: State,
+    ) -> Result<Committed> {
+        let (leaves, crash) = (change.edge.is_some(), self.crash.clone());
+        let written = move || crash.at(Point::BeforeCommit, state.as_str());
+        let committed = self.store.machine_commit_after(claim, change, secrets, written).await?;
+        if committed == Committed::Done {
+            self.crash.at(Point::Committed, state.as_str());
+        }
+        if committed == Committed::Done && leaves {
+            self.crash.at(Point::Left, state.as_str());
+        }
+        Ok(committed)
     }
 
     fn follow(&self, m: &Machine, seen: &Observation, decision: &Decision) -> Result<Change> {

@@ -10,6 +10,7 @@ use farrier_proto::{
 use farrier_region::{
     api,
     app::{App, Blobs, Policy},
+    crash::Crash,
     domain::{
         advance::{Change, Deadlines},
         lifecycle::{self, Event},
@@ -82,6 +83,7 @@ impl Site {
             policy: Arc::new(policy),
             clock,
             stop: stop.clone(),
+            crash: Crash::default(),
         };
         let admin = app.first_admin(None).await.unwrap().unwrap().expose().clone();
         let (served, until) = (app.clone(), stop.clone());

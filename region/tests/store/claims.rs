@@ -226,3 +226,57 @@ async fn work(store: Store, owner: String, now: farrier_common::clock::Timestamp
     }
     done
 }
+
+#[test]
+fn who_comes_back_ends_his_own_claims_and_no_others() {
+    on_both(|world: World| async move {
+        let (first, second) = (world.machine(1).await.machine.id, world.machine(2).await.machine.id);
+        let theirs = world.store.machine_claim_due("other", world.now(), LEASE, 1).await.unwrap().remove(0);
+        let ours = world.store.machine_claim_due("dead", world.now(), LEASE, 1).await.unwrap().remove(0);
+        assert_eq!([theirs.view.machine.id, ours.view.machine.id], [first, second]);
+        let reborn = world.again().await;
+        reborn.later(1);
+        assert_eq!(reborn.store.machine_end_claims("nobody").await.unwrap(), 0);
+        assert!(claim(&reborn, "dead").await.is_empty(), "both are held");
+        assert_eq!(reborn.store.machine_end_claims("dead").await.unwrap(), 1);
+        assert_eq!(reborn.store.machine_end_claims("dead").await.unwrap(), 0, "once");
+        let done = |c: &Claimed| world.store.machine_commit(c.claim(), wait(&c.view.machine, &world, 15), vec![]);
+        assert_eq!(done(&ours).await.unwrap(), Committed::Lost, "should the dead one live, it commits nothing");
+        let again = claim(&reborn, "dead").await.remove(0);
+        assert_eq!((again.view.machine.id, again.epoch), (second, ours.epoch + 2));
+        assert_eq!(again.view.machine, ours.view.machine);
+        assert_eq!(done(&theirs).await.unwrap(), Committed::Done, "others' claims go on");
+    });
+}
+
+#[test]
+fn a_machine_of_an_ended_claim_is_due_now_though_its_clock_was_ahead() {
+    on_both(|world: World| async move {
+        let mut ahead = machine(1, world.now());
+        ahead.due_at = Some(world.now() + TimeDelta::seconds(5));
+        let id = world.insert(ahead).await.unwrap().machine.id;
+        let later = world.now() + TimeDelta::seconds(5);
+        assert_eq!(world.store.machine_claim_due("dead", later, LEASE, 1).await.unwrap().len(), 1);
+        assert_eq!(world.store.machine_end_claims("dead").await.unwrap(), 1);
+        assert_eq!(world.reload(id).await.due_at, Some(world.now()));
+    });
+}
+
+#[test]
+fn between_writing_and_committing_nothing_is_seen() {
+    on_both(|world: World| async move {
+        let id = world.machine(1).await.machine.id;
+        let tick = claim(&world, "a").await.remove(0);
+        let mut change = Change::of(tick.view.machine.clone());
+        change.machine.reason = "written".to_owned();
+        change.machine.work.phase = Some(Phase::PowerOff);
+        let other = world.again().await.store;
+        let runtime = tokio::runtime::Handle::current();
+        let (tell, told) = std::sync::mpsc::channel();
+        let written = move || tell.send(runtime.block_on(other.machine_get(id)).unwrap().unwrap().machine).unwrap();
+        let committed = world.store.machine_commit_after(tick.claim(), change, vec![], written).await.unwrap();
+        assert_eq!(committed, Committed::Done);
+        assert_eq!(told.recv().unwrap(), tick.view.machine, "the transaction was open");
+        assert_eq!(world.reload(id).await.reason, "written");
+    });
+}

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     app::{App, machines::user_data_purpose},
+    crash::Point,
     domain::{
         Error, Result,
         image::Blob,
@@ -107,6 +108,8 @@ impl App {
             TaskStatus::Done(_) | TaskStatus::Failed(_) => return Ok(None),
             TaskStatus::Pending | TaskStatus::Running(_) => {}
         }
+        let state = session.view.machine.state.as_str();
+        self.crash.at(Point::TaskReceived, state);
         let work = match task.kind {
             TaskKind::Inventory => Work::Inventory,
             TaskKind::Erase => Work::Erase { sample_permille: SAMPLE_PERMILLE },
@@ -117,6 +120,7 @@ impl App {
             },
         };
         self.store.task_started(task.id).await?;
+        self.crash.at(Point::TaskHandedOut, state);
         Ok(Some(Order { task: Some(task.id), work }))
     }
 

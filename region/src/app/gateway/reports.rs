@@ -5,6 +5,7 @@ use farrier_common::{id::TaskId, net::MacAddr, secret::Secret};
 use super::session::Session;
 use crate::{
     app::{App, context::clip},
+    crash::Point,
     domain::{
         Error, Result,
         machine::{Disk, DiskErasure, Hardware, Interface},
@@ -76,15 +77,20 @@ impl App {
         let id: TaskId = task.parse().map_err(|e| Error::invalid("request.task_id", e))?;
         let found = self.store.task_get(id).await?.filter(|t| t.boot == session.boot.id);
         let task = found.ok_or_else(|| Error::not_found("task", id))?;
+        let state = session.view.machine.state.as_str();
         match (self.outcome(&session, &task, report).await?, &task.status) {
             // A result is final.
             (_, TaskStatus::Done(_) | TaskStatus::Failed(_)) => {}
             (TaskStatus::Pending, TaskStatus::Pending | TaskStatus::Running(_)) => {}
             (TaskStatus::Running(text), TaskStatus::Pending | TaskStatus::Running(_)) => {
+                self.crash.at(Point::ProgressReceived, state);
                 self.store.task_progress(id, &text).await?;
+                self.crash.at(Point::ProgressCommitted, state);
             }
             (done @ (TaskStatus::Done(_) | TaskStatus::Failed(_)), TaskStatus::Pending | TaskStatus::Running(_)) => {
+                self.crash.at(Point::ReportReceived, state);
                 self.store.task_finish(id, done).await?;
+                self.crash.at(Point::ReportCommitted, state);
             }
         }
         Ok(false)

@@ -8,6 +8,7 @@ use farrier_common::{
 use super::{Identity, boot_id};
 use crate::{
     app::App,
+    crash::Point,
     domain::{
         Error, Result,
         advance::Change,
@@ -68,8 +69,13 @@ impl App {
         if !(32..=128).contains(&session.expose().len()) {
             return Err(Error::invalid("request.session", "must be 32 to 128 characters"));
         }
+        let state = view.machine.state.as_str();
+        self.crash.at(Point::HelloReceived, state);
         match self.store.boot_hello(boot, &session.digest()).await? {
-            Hello::First => self.learn(&view, who).await,
+            Hello::First => {
+                self.crash.at(Point::HelloCommitted, state);
+                self.learn(&view, who).await;
+            }
             Hello::Again => {}
             Hello::Taken => return Err(Error::Denied("the boot token was used by another session".to_owned())),
         }
@@ -126,7 +132,10 @@ impl App {
                 m.name, m.state
             )));
         }
-        self.store.boot_phoned_home(boot).await
+        self.crash.at(Point::PhoneHomeReceived, m.state.as_str());
+        self.store.boot_phoned_home(boot).await?;
+        self.crash.at(Point::PhoneHomeCommitted, m.state.as_str());
+        Ok(())
     }
 
     /// The blob of the image that a machine is deployed with; `None` if the image is gone.

@@ -20,6 +20,7 @@ use super::{
     verbs::GivenBmc,
 };
 use crate::{
+    crash::Point,
     domain::{
         Error, Result, advance,
         lifecycle::{self, Birth, Event},
@@ -69,10 +70,15 @@ impl App {
             machine.reason = "added by hand".to_owned();
             let extra = self.given_password(&machine, Some(&new.bmc));
             let made = born(machine, birth, &ask.actor(), extra);
-            match self.store.machine_insert(Some(&ask.request), made, ask.renderer()).await {
+            self.crash.at(Point::VerbReceived, birth.to.as_str());
+            match self.store.machine_insert(Some(&ask.request), made, self.in_transaction(ask)).await {
                 // Somebody took the name, address or MAC meanwhile; looking again tells which.
                 Err(Error::Exists { .. }) => {}
-                other => return other,
+                Err(other) => return Err(other),
+                Ok(done) => {
+                    self.passed(&done);
+                    return Ok(done);
+                }
             }
         }
         Err(Error::Unavailable("other machines are added at the same time; try again".to_owned()))

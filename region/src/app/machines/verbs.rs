@@ -12,6 +12,7 @@ use super::{
     user_data_purpose,
 };
 use crate::{
+    crash::Point,
     domain::{
         Error, Result,
         advance::Change,
@@ -176,7 +177,31 @@ impl App {
         change: Change,
         extra: Extra,
     ) -> Result<Once<MachineView>> {
-        self.store.machine_apply(Some(&ask.request), change, view.machine.version, extra, ask.renderer()).await
+        let leads_to = change.edge.map_or(change.machine.state, |edge| edge.to).as_str();
+        self.crash.at(Point::VerbReceived, leads_to);
+        let render = self.in_transaction(ask);
+        let done = self.store.machine_apply(Some(&ask.request), change, view.machine.version, extra, render).await?;
+        self.passed(&done);
+        Ok(done)
+    }
+
+    /// The renderer of the answer, which runs while the verb's transaction is open.
+    pub(super) fn in_transaction(
+        &self,
+        ask: &Ask<MachineView>,
+    ) -> impl FnOnce(&MachineView) -> Vec<u8> + Send + 'static + use<> {
+        let (render, crash) = (std::sync::Arc::clone(&ask.render), self.crash.clone());
+        move |view| {
+            crash.at(Point::VerbBeforeCommit, view.machine.state.as_str());
+            render(view)
+        }
+    }
+
+    /// A verb is committed, and nobody has been told.
+    pub(super) fn passed(&self, done: &Once<MachineView>) {
+        if let Once::Fresh(view) = done {
+            self.crash.at(Point::VerbCommitted, view.machine.state.as_str());
+        }
     }
 
     fn asked<'a>(&'a self, ask: &'a Ask<MachineView>) -> Asked<'a> {

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-use super::{Extra, MachineView, earliest, joined, locked, row, row::MachineRow, view, views, write};
+use super::{Extra, MachineView, earliest, joined, locked, row, row::MachineRow, view, views, wake, write};
 
 /// The right to commit one tick of a machine. It ends with a commit, a release, or when the lease runs out and somebody
 /// else claims the machine; whatever changes the machine meanwhile makes it worthless too.
@@ -119,6 +119,20 @@ impl Store {
         change: Change,
         extra: impl Into<Extra> + Send,
     ) -> Result<Committed> {
+        self.machine_commit_after(claim, change, extra, || ()).await
+    }
+
+    /// [`Store::machine_commit`], which calls `written` when the machine is written and the transaction is still open.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn machine_commit_after(
+        &self,
+        claim: Claim,
+        change: Change,
+        extra: impl Into<Extra> + Send,
+        written: impl FnOnce() + Send + 'static,
+    ) -> Result<Committed> {
         let extra = extra.into();
         self.write(move |tx| {
             let Some(row) = locked(tx, claim.machine)? else { return Ok(Committed::Lost) };
@@ -135,6 +149,7 @@ impl Store {
             commit(tx, &row, change, due_at)?;
             write::extra(tx, &extra)?;
             release(tx, claim)?;
+            written();
             Ok(Committed::Done)
         })
         .await
@@ -146,6 +161,35 @@ impl Store {
     /// The database does not answer.
     pub async fn machine_release_claim(&self, claim: Claim) -> Result<()> {
         self.write(move |tx| release(tx, claim)).await
+    }
+
+    /// Ends the claims of a process that is known to be dead and makes its machines due now; tells how many. Should it live
+    /// all the same, it commits nothing more under them.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_end_claims(&self, owner: &str) -> Result<usize> {
+        let owner = owner.to_owned();
+        self.write(move |tx| {
+            let theirs = machines::table.filter(machines::lease_owner.eq(&owner)).order(machines::id.asc());
+            let ids: Vec<String> = theirs.select(machines::id).load(tx.conn)?;
+            let mut ended = 0;
+            for id in ids {
+                dialect::lock_machine(tx, &id)?;
+                let still = machines::table.find(&id).filter(machines::lease_owner.eq(&owner));
+                let over = (
+                    machines::epoch.eq(machines::epoch + 1),
+                    machines::lease_owner.eq(None::<String>),
+                    machines::lease_until.eq(None::<chrono::NaiveDateTime>),
+                );
+                if diesel::update(still).set(over).execute(tx.conn)? == 1 {
+                    wake(tx, crate::store::convert::parse("machines.id", &id)?)?;
+                    ended += 1;
+                }
+            }
+            Ok(ended)
+        })
+        .await
     }
 
     /// Since when the longest due machine is due, claimed or not.
