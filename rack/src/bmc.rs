@@ -16,6 +16,8 @@ use farrier_common::{
 };
 use thiserror::Error;
 
+use crate::crash::{Crash, Point, Work};
+
 use self::{
     account::{Account, Ensured},
     gate::Gate,
@@ -112,13 +114,20 @@ pub struct Bmcs {
     gate: Gate,
     pace: Pace,
     patience: Patience,
+    crash: Crash,
 }
 
 impl Bmcs {
     /// With other times than the default ones.
     #[must_use]
     pub fn with_times(pace: Pace, patience: Patience) -> Self {
-        Self { gate: Gate::default(), pace, patience }
+        Self { pace, patience, ..Self::default() }
+    }
+
+    /// With a place at which tests let the rack die.
+    #[must_use]
+    pub fn with_crash(self, crash: Crash) -> Self {
+        Self { crash, ..self }
     }
 
     /// Logs in and asks what it is.
@@ -145,7 +154,7 @@ impl Bmcs {
     /// See [`BmcError`]; `NotConfirmed` if the chassis does not get there in time.
     pub async fn set_power(&self, login: &Login, wanted: PowerState) -> Result<(), BmcError> {
         let _turn = self.gate.enter(login.address).await?;
-        power::set(login, self.pace, self.patience, wanted).await
+        power::set(login, self.pace, self.patience, wanted, &self.commanded(Work::SetPower)).await
     }
 
     /// Switches off, waits for the confirmation, switches on, waits for the confirmation.
@@ -154,8 +163,9 @@ impl Bmcs {
     /// As for [`Bmcs::set_power`].
     pub async fn cycle_power(&self, login: &Login) -> Result<(), BmcError> {
         let _turn = self.gate.enter(login.address).await?;
-        power::set(login, self.pace, self.patience, PowerState::Off).await?;
-        power::set(login, self.pace, self.patience, PowerState::On).await
+        let commanded = self.commanded(Work::CyclePower);
+        power::set(login, self.pace, self.patience, PowerState::Off, &commanded).await?;
+        power::set(login, self.pace, self.patience, PowerState::On, &commanded).await
     }
 
     /// Sets what the firmware boots the next time, once.
@@ -173,6 +183,11 @@ impl Bmcs {
     /// See [`BmcError`]; what was written to the account's slot has been undone unless the text says otherwise.
     pub async fn ensure_account(&self, login: &Login, account: &Account) -> Result<Ensured, BmcError> {
         let _turn = self.gate.enter(login.address).await?;
-        account::ensure(login, self.pace, account).await
+        account::ensure(login, self.pace, account, &self.crash).await
+    }
+
+    fn commanded(&self, work: Work) -> impl Fn() + Send + Sync {
+        let crash = self.crash.clone();
+        move || crash.at(Point::PowerCommanded, work)
     }
 }

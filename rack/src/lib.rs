@@ -9,6 +9,7 @@ pub mod blobs;
 pub mod bmc;
 pub mod boot;
 pub mod config;
+pub mod crash;
 pub mod gateway;
 pub mod join;
 pub mod link;
@@ -28,6 +29,7 @@ use self::{
     bmc::Bmcs,
     boot::{state::BootState, steps::Steps},
     config::Config,
+    crash::Crash,
     gateway::{Gateway, GatewayError},
     link::{
         enrol::{self, EnrolError},
@@ -86,11 +88,11 @@ const STEPS: usize = 8192;
 /// For calls under way when the rack is told to stop: as long as a slow power-off.
 const GRACE: Duration = Duration::from_secs(50);
 
-/// Runs a rack until `stop`, or until a part of it fails. Enrols first if it must.
+/// Runs a rack until `stop`, or until a part of it fails. Enrols first if it must. `crash`: where tests let it die.
 ///
 /// # Errors
 /// See [`RackError`].
-pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> Result<(), RackError> {
+pub async fn run(config: Config, clock: Clock, crash: Crash, stop: CancellationToken) -> Result<(), RackError> {
     let data = |name: &str| config.data_dir.join(name);
     let folder = Folder::open(data("identity"))?;
     let identity = match enrol::identity(&config, &folder, &clock, &stop).await {
@@ -99,7 +101,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> Resul
         Err(error) => return Err(RackError::Enrol(error)),
     };
     let opened = |path: PathBuf| move |source| RackError::Data { path, source };
-    let boot = BootState::open(&data("intents")).map_err(opened(data("intents")))?;
+    let boot = BootState::open(&data("intents")).map_err(opened(data("intents")))?.with_crash(crash.clone());
     let leases = Leases::open(&data("leases.json")).map_err(opened(data("leases.json")))?;
     let gateway = Gateway::new(&identity.region, &identity.credentials)?;
     let blobs = Blobs::open(data("blobs"), gateway.clone()).map_err(opened(data("blobs")))?;
@@ -109,18 +111,28 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> Resul
 
     let mut group = TaskGroup::new();
     let stopped = group.stop_signal();
-    let service = Service::new(identity.rack_id, boot.clone(), blobs.clone(), Bmcs::default());
+    let service =
+        Service::new(identity.rack_id, boot.clone(), blobs.clone(), Bmcs::default()).with_crash(crash.clone());
     tracing::info!(rack = %identity.rack_id, region = identity.region, advertise = config.advertise, "rack runs");
     let (renewed, credentials) = watch::channel(identity.credentials.clone());
     let std_listener = service_listener.into_std().map_err(|e| RackError::Part(format!("service listener: {e}")))?;
     group.spawn("service", service::serve(service, std_listener, credentials, stopped.clone()));
-    let relay = Relay::new(gateway.clone(), boot.clone(), steps.clone(), clock.clone(), config.ports.http);
+    let relay = Relay::new(gateway.clone(), boot.clone(), steps.clone(), clock.clone(), config.ports.http)
+        .with_crash(crash.clone());
     group.spawn("relay", relay.serve(agent_listener, stopped.clone()));
     group.spawn("reporter", reporter::run(gateway.clone(), reported, stopped.clone()));
     spawn_net(
         &mut group,
         &config,
-        &http::Parts { boot: boot.clone(), leases, blobs, gateway: gateway.clone(), steps, clock: clock.clone() },
+        &http::Parts {
+            boot: boot.clone(),
+            leases,
+            blobs,
+            gateway: gateway.clone(),
+            steps,
+            clock: clock.clone(),
+            crash,
+        },
     );
     let heart = Heart { gateway, boot, advertise: config.advertise, folder, identity, renewed, clock };
     group.spawn("heartbeat", heart.run(stopped.clone()));
@@ -137,7 +149,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> Resul
 /// What firmware speaks.
 fn spawn_net(group: &mut TaskGroup, config: &Config, parts: &http::Parts) {
     let stop = group.stop_signal();
-    let http::Parts { boot, leases, steps, clock, .. } = parts.clone();
+    let http::Parts { boot, leases, steps, clock, crash, .. } = parts.clone();
     let dhcp_config = dhcp::Config {
         interfaces: config
             .interfaces
@@ -160,7 +172,7 @@ fn spawn_net(group: &mut TaskGroup, config: &Config, parts: &http::Parts) {
         loaders_dir: config.loaders_dir.clone(),
     };
     let (tftp_boot, tftp_leases, tftp_steps, tftp_clock) = (boot.clone(), leases.clone(), steps.clone(), clock.clone());
-    group.spawn("dhcp", chained(dhcp::serve(dhcp_config, boot, leases, steps, clock, stop.clone())));
+    group.spawn("dhcp", chained(dhcp::serve(dhcp_config, boot, leases, steps, clock, crash, stop.clone())));
     group
         .spawn("tftp", chained(tftp::serve(tftp_config, tftp_boot, tftp_leases, tftp_steps, tftp_clock, stop.clone())));
     group.spawn("http", chained(http::serve(http_config, parts.clone(), stop)));

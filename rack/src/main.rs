@@ -8,7 +8,10 @@ use farrier_common::{
     telemetry::{self, Chain},
     tls,
 };
-use farrier_rack::config::Config;
+use farrier_rack::{
+    config::Config,
+    crash::{self, Crash},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +22,9 @@ struct Arguments {
     /// The configuration file; deploy/config/rack.toml documents it.
     #[arg(long, value_name = "FILE", default_value = "/etc/farrier/rack.toml")]
     config: PathBuf,
+    /// For tests: die at POINT[/WORK][#N] (see crash.rs).
+    #[arg(long, hide = true, value_parser = crash::parse)]
+    crash_at: Option<Crash>,
 }
 
 #[tokio::main]
@@ -40,7 +46,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let signalled = stop.clone();
-    let work = farrier_rack::run(config, Clock::System, stop);
+    let work = farrier_rack::run(config, Clock::System, arguments.crash_at.unwrap_or_default(), stop);
     tokio::pin!(work);
     tokio::select! {
         ended = &mut work => return Ok(ended?),

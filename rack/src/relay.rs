@@ -26,6 +26,7 @@ use crate::{
         state::BootState,
         steps::{Step, StepKind, Steps},
     },
+    crash::{Crash, Point, Work},
     gateway::{Gateway, GatewayError},
 };
 
@@ -45,13 +46,20 @@ pub struct Relay {
     clock: Clock,
     http_port: u16,
     calls: Arc<Semaphore>,
+    crash: Crash,
 }
 
 impl Relay {
     /// A relay to the region that `gateway` reaches. `http_port` is where this rack serves images.
     #[must_use]
     pub fn new(gateway: Gateway, boot: BootState, steps: Steps, clock: Clock, http_port: u16) -> Self {
-        Self { gateway, boot, steps, clock, http_port, calls: Arc::new(Semaphore::new(CALLS)) }
+        Self { gateway, boot, steps, clock, http_port, calls: Arc::new(Semaphore::new(CALLS)), crash: Crash::default() }
+    }
+
+    /// With a place at which tests let the rack die.
+    #[must_use]
+    pub fn with_crash(self, crash: Crash) -> Self {
+        Self { crash, ..self }
     }
 
     /// Serves until stopped, and then the calls under way to their end.
@@ -77,6 +85,18 @@ impl Relay {
         Ok((source.ip().to_canonical(), call))
     }
 
+    /// Passes a call on to the region.
+    async fn pass<T>(
+        &self,
+        work: Work,
+        call: impl Future<Output = Result<T, GatewayError>>,
+    ) -> Result<T, GatewayError> {
+        self.crash.at(Point::RelayReceived, work);
+        let answer = call.await?;
+        self.crash.at(Point::RelayAnswered, work);
+        Ok(answer)
+    }
+
     /// Notes what an agent did, under the interface it booted by.
     fn note(&self, identity: Option<&Identity>, boot_id: &str, text: &str) {
         let of_boot = boot_id.parse::<BootId>().ok().and_then(|boot| self.boot.by_boot(boot));
@@ -94,7 +114,7 @@ impl AgentService for Relay {
         let (source, _call) = self.admit(&request)?;
         let request = request.into_inner();
         let identity = request.identity.clone();
-        let outcome = self.gateway.enlist(request, source).await;
+        let outcome = self.pass(Work::Enlist, self.gateway.enlist(request, source)).await;
         let text = match &outcome {
             Ok(answer) => format!("enlisted from {source} as {}", answer.machine_name),
             Err(error) => format!("enlisting from {source} failed: {error}"),
@@ -107,7 +127,7 @@ impl AgentService for Relay {
         let (source, _call) = self.admit(&request)?;
         let request = request.into_inner();
         let (identity, boot_id) = (request.identity.clone(), request.boot_id.clone());
-        let outcome = self.gateway.hello(request, source).await;
+        let outcome = self.pass(Work::Hello, self.gateway.hello(request, source)).await;
         let text = match &outcome {
             Ok(answer) => format!("hello from {source}, for {}", answer.purpose),
             Err(error) => format!("hello from {source} failed: {error}"),
@@ -124,7 +144,7 @@ impl AgentService for Relay {
         // The address that the agent reached us at is one that it can fetch images from as well.
         let own = request.local_addr().ok_or_else(|| Status::internal("the connection has no address"))?;
         let http_base = format!("http://{}", SocketAddr::new(own.ip().to_canonical(), self.http_port));
-        answer(self.gateway.next_task(request.into_inner(), http_base).await)
+        answer(self.pass(Work::NextTask, self.gateway.next_task(request.into_inner(), http_base)).await)
     }
 
     async fn report_task(
@@ -132,7 +152,7 @@ impl AgentService for Relay {
         request: Request<proto::ReportTaskRequest>,
     ) -> Result<Response<proto::ReportTaskResponse>, Status> {
         let (_, _call) = self.admit(&request)?;
-        answer(self.gateway.report_task(request.into_inner()).await)
+        answer(self.pass(Work::Report, self.gateway.report_task(request.into_inner())).await)
     }
 }
 

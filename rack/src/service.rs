@@ -24,6 +24,7 @@ use crate::{
     blobs::Blobs,
     bmc::{BmcError, Bmcs},
     boot::state::BootState,
+    crash::{Crash, Point, Work},
 };
 
 /// Silence after which a snapshot under way is given up.
@@ -37,13 +38,20 @@ pub struct Service {
     blobs: Blobs,
     bmcs: Bmcs,
     work: TaskTracker,
+    crash: Crash,
 }
 
 impl Service {
     /// The service of rack `rack_id`.
     #[must_use]
     pub fn new(rack_id: RackId, boot: BootState, blobs: Blobs, bmcs: Bmcs) -> Self {
-        Self { rack_id, boot, blobs, bmcs, work: TaskTracker::new() }
+        Self { rack_id, boot, blobs, bmcs, work: TaskTracker::new(), crash: Crash::default() }
+    }
+
+    /// With a place at which tests let the rack die; for what it hands down its BMCs' work too.
+    #[must_use]
+    pub fn with_crash(self, crash: Crash) -> Self {
+        Self { bmcs: self.bmcs.with_crash(crash.clone()), crash, ..self }
     }
 
     /// Waits until no work is under way. Callers that left have not stopped theirs.
@@ -55,21 +63,40 @@ impl Service {
     /// Runs BMC work to its end even if the caller leaves: half an account is worse than one that nobody waited for.
     async fn on_bmc<T: Send + 'static>(
         &self,
+        kind: Work,
         work: impl Future<Output = Result<T, BmcError>> + Send + 'static,
     ) -> Result<T, Status> {
-        match self.work.spawn(work).await {
+        self.crash.at(Point::CommandReceived, kind);
+        let crash = self.crash.clone();
+        let whole = async move {
+            let outcome = work.await;
+            if outcome.is_ok() {
+                crash.at(Point::CommandDone, kind);
+            }
+            outcome
+        };
+        match self.work.spawn(whole).await {
             Ok(outcome) => outcome.map_err(|error| bmc_status(&error)),
             Err(error) => Err(Status::internal(format!("the work on the BMC died: {error}"))),
         }
     }
 
     /// Runs work that waits for the disk where it may, also to its end.
-    async fn on_disk<T: Send + 'static>(
+    async fn on_disk<T: Send + 'static, E: Send + 'static>(
         &self,
-        work: impl FnOnce(&BootState) -> T + Send + 'static,
-    ) -> Result<T, Status> {
-        let boot = self.boot.clone();
-        let done = self.work.spawn_blocking(move || work(&boot)).await;
+        kind: Work,
+        work: impl FnOnce(&BootState) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, Status> {
+        self.crash.at(Point::CommandReceived, kind);
+        let (boot, crash) = (self.boot.clone(), self.crash.clone());
+        let whole = move || {
+            let outcome = work(&boot);
+            if outcome.is_ok() {
+                crash.at(Point::CommandDone, kind);
+            }
+            outcome
+        };
+        let done = self.work.spawn_blocking(whole).await;
         done.map_err(|error| Status::internal(format!("storing died: {error}")))
     }
 }
@@ -94,7 +121,9 @@ impl RackService for Service {
     ) -> Result<Response<proto::SyncIntentsResponse>, Status> {
         let snapshot = receive(request.into_inner()).await?.finish()?;
         let (id, intents) = (snapshot.id.clone(), snapshot.intents.len() as u64);
-        self.on_disk(move |boot| boot.replace(snapshot)).await?.map_err(|error| storage_status(&error))?;
+        self.on_disk(Work::SyncIntents, move |boot| boot.replace(snapshot))
+            .await?
+            .map_err(|error| storage_status(&error))?;
         tracing::info!(snapshot = id, intents, "intents synchronised");
         Ok(Response::new(proto::SyncIntentsResponse { intents }))
     }
@@ -106,7 +135,7 @@ impl RackService for Service {
         let request = request.into_inner();
         let intent = request.intent.checked("intent")?;
         let (machine, offered) = (intent.machine_id, intent.version);
-        let put = self.on_disk(move |boot| boot.put(&request.snapshot_id, intent)).await?;
+        let put = self.on_disk(Work::PutIntent, move |boot| boot.put(&request.snapshot_id, intent)).await?;
         let version = put.map_err(|error| put_status(&error))?;
         tracing::info!(%machine, offered, held = version, "intent put");
         Ok(Response::new(proto::PutIntentResponse { version }))
@@ -117,7 +146,9 @@ impl RackService for Service {
         request: Request<proto::RemoveIntentRequest>,
     ) -> Result<Response<proto::RemoveIntentResponse>, Status> {
         let machine = convert::id(&request.into_inner().machine_id, "machine_id")?;
-        self.on_disk(move |boot| boot.remove(machine)).await?.map_err(|error| storage_status(&error))?;
+        self.on_disk(Work::RemoveIntent, move |boot| boot.remove(machine))
+            .await?
+            .map_err(|error| storage_status(&error))?;
         Ok(Response::new(proto::RemoveIntentResponse {}))
     }
 
@@ -126,7 +157,9 @@ impl RackService for Service {
         request: Request<proto::PrefetchBlobRequest>,
     ) -> Result<Response<proto::PrefetchBlobResponse>, Status> {
         let blob = request.into_inner().blob.checked("blob")?;
+        self.crash.at(Point::CommandReceived, Work::PrefetchBlob);
         self.blobs.ensure(&blob).await.map_err(|error| blob_status(&error))?;
+        self.crash.at(Point::CommandDone, Work::PrefetchBlob);
         Ok(Response::new(proto::PrefetchBlobResponse {}))
     }
 
@@ -136,7 +169,7 @@ impl RackService for Service {
     ) -> Result<Response<proto::ProbeBmcResponse>, Status> {
         let login = request.into_inner().bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
-        let probe = self.on_bmc(async move { bmcs.probe(&login).await }).await?;
+        let probe = self.on_bmc(Work::ProbeBmc, async move { bmcs.probe(&login).await }).await?;
         Ok(Response::new(proto::ProbeBmcResponse {
             manufacturer_id: probe.manufacturer_id,
             product_id: probe.product_id,
@@ -153,7 +186,7 @@ impl RackService for Service {
     ) -> Result<Response<proto::GetPowerResponse>, Status> {
         let login = request.into_inner().bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
-        let power = self.on_bmc(async move { bmcs.power(&login).await }).await?;
+        let power = self.on_bmc(Work::GetPower, async move { bmcs.power(&login).await }).await?;
         Ok(Response::new(proto::GetPowerResponse { power: power_to_wire(power).into() }))
     }
 
@@ -165,7 +198,7 @@ impl RackService for Service {
         let wanted = convert::power(request.power)?;
         let login = request.bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
-        self.on_bmc(async move { bmcs.set_power(&login, wanted).await }).await?;
+        self.on_bmc(Work::SetPower, async move { bmcs.set_power(&login, wanted).await }).await?;
         Ok(Response::new(proto::SetPowerResponse { power: power_to_wire(wanted).into() }))
     }
 
@@ -175,7 +208,7 @@ impl RackService for Service {
     ) -> Result<Response<proto::CyclePowerResponse>, Status> {
         let login = request.into_inner().bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
-        self.on_bmc(async move { bmcs.cycle_power(&login).await }).await?;
+        self.on_bmc(Work::CyclePower, async move { bmcs.cycle_power(&login).await }).await?;
         Ok(Response::new(proto::CyclePowerResponse {}))
     }
 
@@ -187,7 +220,8 @@ impl RackService for Service {
         let device = convert::boot_device(request.device)?;
         let login = request.bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
-        self.on_bmc(async move { bmcs.set_boot_device(&login, device, request.uefi).await }).await?;
+        self.on_bmc(Work::SetBootDevice, async move { bmcs.set_boot_device(&login, device, request.uefi).await })
+            .await?;
         Ok(Response::new(proto::SetBootDeviceResponse {}))
     }
 
@@ -199,7 +233,8 @@ impl RackService for Service {
         let account = convert::account(request.username, request.password)?;
         let login = request.bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
-        let ensured = self.on_bmc(async move { bmcs.ensure_account(&login, &account).await }).await?;
+        let ensured =
+            self.on_bmc(Work::EnsureBmcAccount, async move { bmcs.ensure_account(&login, &account).await }).await?;
         let slot = ensured.slot.into();
         Ok(Response::new(proto::EnsureBmcAccountResponse { slot, created: ensured.created }))
     }

@@ -28,6 +28,7 @@ use farrier_rack::{
         state::BootState,
         steps::{Step, StepKind, Steps},
     },
+    crash::Crash,
     net::dhcp::{self, Leases},
 };
 use nix::sched::{CloneFlags, setns, unshare};
@@ -153,7 +154,7 @@ async fn serve_while(dir: &Path, machine: Machine, test: impl AsyncFnOnce(World)
     let interfaces = vec![dhcp::Interface { name: "srv0".to_owned(), address: SERVER }];
     let config = dhcp::Config { interfaces, server_port: 67, client_port: 68, http_port: 5248 };
     let stop = CancellationToken::new();
-    let serving = dhcp::serve(config, boot, leases.clone(), steps, Clock::System, stop.clone());
+    let serving = dhcp::serve(config, boot, leases.clone(), steps, Clock::System, Crash::default(), stop.clone());
     let testing = async {
         test(World { machine, leases, steps: receiver }).await;
         stop.cancel();

@@ -20,6 +20,7 @@ use farrier_rack::{
         state::BootState,
         steps::Steps,
     },
+    crash::Crash,
     gateway::{Credentials, Gateway},
     net::{dhcp::Leases, http, tftp},
 };
@@ -68,7 +69,8 @@ impl Rack {
         let mut tasks = JoinSet::new();
         let run = tftp.run(boot.clone(), leases.clone(), steps.clone(), clock.clone(), stop.clone());
         tasks.spawn(async move { run.await.unwrap() });
-        let run = http.run(http::Parts { boot, leases, blobs, gateway, steps, clock }, stop.clone());
+        let run =
+            http.run(http::Parts { boot, leases, blobs, gateway, steps, clock, crash: Crash::default() }, stop.clone());
         tasks.spawn(async move { run.await.unwrap() });
         Self { dir, tftp: tftp_address, http: http_address, kernel, stop, tasks }
     }

@@ -18,6 +18,7 @@ use super::{
         lanplus::{Pace, Session, SessionError},
     },
 };
+use crate::crash::{Crash, Point, Work};
 
 /// The account to have.
 #[derive(Clone, Debug)]
@@ -94,21 +95,22 @@ impl User {
 }
 
 /// Makes the account exist.
-pub(super) async fn ensure(admin: &Login, pace: Pace, account: &Account) -> Result<Ensured, BmcError> {
+pub(super) async fn ensure(admin: &Login, pace: Pace, account: &Account, crash: &Crash) -> Result<Ensured, BmcError> {
     let mut session = Session::open(admin, pace).await?;
-    let work = Work { admin, pace, account };
+    let work = Making { admin, pace, account, crash };
     let outcome = work.ensure(&mut session).await;
     session.close().await;
     outcome
 }
 
-struct Work<'a> {
+struct Making<'a> {
     admin: &'a Login,
     pace: Pace,
     account: &'a Account,
+    crash: &'a Crash,
 }
 
-impl Work<'_> {
+impl Making<'_> {
     async fn ensure(&self, session: &mut Session) -> Result<Ensured, BmcError> {
         let channel = lan_channel(session).await?;
         let before = users(session, channel).await?;
@@ -166,9 +168,13 @@ impl Work<'_> {
     async fn make(&self, session: &mut Session, channel: u8, slot: u8) -> Result<(), BmcError> {
         let password = |operation| SetUserPassword { slot, operation };
         session.run(SetUserName { slot, name: self.account.username.clone() }).await?;
+        self.crash.at(Point::AccountNamed, Work::EnsureBmcAccount);
         session.run(password(PasswordOperation::Set(self.account.password.clone()))).await?;
+        self.crash.at(Point::AccountPasswordSet, Work::EnsureBmcAccount);
         session.run(SetUserAccess { channel, slot, messaging: true, privilege: ADMINISTRATOR }).await?;
+        self.crash.at(Point::AccountGranted, Work::EnsureBmcAccount);
         session.run(password(PasswordOperation::Enable)).await?;
+        self.crash.at(Point::AccountEnabled, Work::EnsureBmcAccount);
         let mut tried = 0;
         loop {
             tried += 1;

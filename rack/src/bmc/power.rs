@@ -41,16 +41,23 @@ pub async fn get(login: &Login, pace: Pace) -> Result<PowerState, BmcError> {
     Ok(power?)
 }
 
-/// Brings the chassis to `wanted`. Sends nothing if it is there already.
+/// Brings the chassis to `wanted`. Sends nothing if it is there already. `commanded` is called when the BMC has taken a
+/// command.
 ///
 /// # Errors
 /// See [`BmcError`]; `NotConfirmed` if it does not get there in time.
-pub async fn set(login: &Login, pace: Pace, patience: Patience, wanted: PowerState) -> Result<(), BmcError> {
+pub async fn set(
+    login: &Login,
+    pace: Pace,
+    patience: Patience,
+    wanted: PowerState,
+    commanded: &(impl Fn() + Sync),
+) -> Result<(), BmcError> {
     let deadline = Instant::now() + patience.deadline;
     let mut said = String::from("the BMC accepted the command");
     loop {
         let mut session = Session::open(login, pace).await?;
-        let outcome = drive(&mut session, patience, wanted, deadline, &mut said).await;
+        let outcome = drive(&mut session, patience, wanted, (deadline, commanded), &mut said).await;
         session.close().await;
         match outcome {
             Ok(true) => return Ok(()),
@@ -69,7 +76,7 @@ async fn drive(
     session: &mut Session,
     patience: Patience,
     wanted: PowerState,
-    deadline: Instant,
+    (deadline, commanded): (Instant, &(impl Fn() + Sync)),
     said: &mut String,
 ) -> Result<bool, SessionError> {
     let mut sent: Option<Instant> = None;
@@ -82,7 +89,7 @@ async fn drive(
         }
         if sent.is_none_or(|at| at.elapsed() >= patience.repeat) {
             match session.run(ChassisControl(wanted)).await {
-                Ok(()) => {}
+                Ok(()) => commanded(),
                 // Busy, or not possible in the present state: it may be on its way already, or come round.
                 Err(error @ SessionError::Completion { code: 0xc0 | 0xc3 | 0xd5, .. }) => *said = error.to_string(),
                 Err(error) => return Err(error),

@@ -27,11 +27,13 @@ use thiserror::Error;
 
 use self::{disk::Disk, view::View};
 use super::intent::{BlobRef, EphemeralImage, Intent, Snapshot, Subnet};
+use crate::crash::{Crash, Point, Work};
 
 /// The intents. Clones share them. Methods that return `io::Result` wait for the disk.
 #[derive(Clone, Debug)]
 pub struct BootState {
     shared: Arc<Shared>,
+    crash: Crash,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,14 @@ impl BootState {
         let (disk, loaded) = Disk::open(dir)?;
         let view = View::new(loaded);
         tracing::info!(intents = view.len(), snapshot = view.snapshot_id.as_deref(), "intents loaded");
-        Ok(Self { shared: Arc::new(Shared { view: RwLock::new(view), disk: Mutex::new(disk) }) })
+        let shared = Arc::new(Shared { view: RwLock::new(view), disk: Mutex::new(disk) });
+        Ok(Self { shared, crash: Crash::default() })
+    }
+
+    /// With a place at which tests let the rack die.
+    #[must_use]
+    pub fn with_crash(self, crash: Crash) -> Self {
+        Self { crash, ..self }
     }
 
     /// The snapshot held, if any.
@@ -96,6 +105,7 @@ impl BootState {
     pub fn replace(&self, snapshot: Snapshot) -> io::Result<()> {
         let mut disk = self.disk();
         disk.replace(&snapshot)?;
+        self.crash.at(Point::IntentStored, Work::SyncIntents);
         let view = View::new(disk::Loaded::from(snapshot));
         *self.shared.view.write().unwrap_or_else(PoisonError::into_inner) = view;
         Ok(())
@@ -117,6 +127,7 @@ impl BootState {
             }
         }
         disk.put(&intent).map_err(PutError::Io)?;
+        self.crash.at(Point::IntentStored, Work::PutIntent);
         let version = intent.version;
         self.shared.view.write().unwrap_or_else(PoisonError::into_inner).put(intent);
         Ok(version)
@@ -129,6 +140,7 @@ impl BootState {
     pub fn remove(&self, machine: MachineId) -> io::Result<()> {
         let disk = self.disk();
         disk.remove(machine)?;
+        self.crash.at(Point::IntentStored, Work::RemoveIntent);
         self.shared.view.write().unwrap_or_else(PoisonError::into_inner).remove(machine);
         Ok(())
     }

@@ -29,9 +29,12 @@ use self::{
     solicit::{Advertiser, Recent},
     wire::Wire,
 };
-use crate::boot::{
-    state::BootState,
-    steps::{Step, StepKind, Steps},
+use crate::{
+    boot::{
+        state::BootState,
+        steps::{Step, StepKind, Steps},
+    },
+    crash::{Crash, Point, Work},
 };
 
 /// Requests that are answered together.
@@ -87,6 +90,7 @@ struct Server {
     leases: Leases,
     steps: Steps,
     clock: Clock,
+    crash: Crash,
 }
 
 /// Serves DHCP until `stop`.
@@ -99,6 +103,7 @@ pub async fn serve(
     leases: Leases,
     steps: Steps,
     clock: Clock,
+    crash: Crash,
     stop: CancellationToken,
 ) -> Result<(), DhcpError> {
     let mut servers = Vec::new();
@@ -114,8 +119,9 @@ pub async fn serve(
             .ok();
         let recent = Recent::default();
         let (boot, leases, steps) = (boot.clone(), leases.clone(), steps.clone());
-        let (address, http_port, clock) = (interface.address, config.http_port, clock.clone());
-        servers.push(Server { wire, advertiser, recent, address, http_port, boot, leases, steps, clock });
+        let (address, http_port) = (interface.address, config.http_port);
+        let (clock, crash) = (clock.clone(), crash.clone());
+        servers.push(Server { wire, advertiser, recent, address, http_port, boot, leases, steps, clock, crash });
     }
     join_all(servers.iter().map(|server| server.run(&stop))).await;
     Ok(())
@@ -158,6 +164,9 @@ impl Server {
         let replies: Vec<Reply> = requests.iter().filter_map(|request| self.decide(request)).collect();
         // Also without a reply that needs it: a release or a decline is worth keeping.
         let stored = requests.is_empty() || self.flush().await;
+        if stored && replies.iter().any(|reply| reply.durable) {
+            self.crash.at(Point::LeaseStored, Work::Dhcp);
+        }
         for reply in replies {
             if stored || !reply.durable {
                 self.wire.send(&reply).await;

@@ -44,6 +44,7 @@ use crate::{
         state::BootState,
         steps::{Step, StepKind, Steps},
     },
+    crash::{Crash, Point, Work},
     gateway::{Gateway, GatewayError},
 };
 
@@ -79,6 +80,8 @@ pub struct Parts {
     pub steps: Steps,
     /// The time.
     pub clock: Clock,
+    /// Where tests let the rack die.
+    pub crash: Crash,
 }
 
 /// Why HTTP cannot be served.
@@ -226,7 +229,8 @@ async fn phone_home(
     let boot_id = boot_id.parse().map_err(|e| (StatusCode::BAD_REQUEST, format!("boot_id: {e}\n")))?;
     let token = Secret::new(token);
     read_and_forget(body).await?;
-    let Parts { boot, gateway, steps, clock, .. } = &shared.parts;
+    let Parts { boot, gateway, steps, clock, crash, .. } = &shared.parts;
+    crash.at(Point::RelayReceived, Work::PhoneHome);
     gateway.phone_home(boot_id, &token, ends.client.ip()).await.map_err(|error| {
         tracing::warn!(%boot_id, client = %ends.client, error = %Chain(&error), "phone-home was not accepted");
         match error {
@@ -238,6 +242,7 @@ async fn phone_home(
             }
         }
     })?;
+    crash.at(Point::RelayAnswered, Work::PhoneHome);
     if let Some(intent) = boot.by_boot(boot_id)
         && let Some(mac) = shared.mac_of(ends.client.ip()).or(intent.interfaces.first().map(|i| i.mac))
     {

@@ -6,6 +6,7 @@ use farrier_common::{clock::Clock, id::BootId};
 use farrier_rack::{
     blobs::Blobs,
     boot::{state::BootState, steps::Steps},
+    crash::Crash,
     gateway::Gateway,
     net::{dhcp::Leases, http},
 };
@@ -39,7 +40,7 @@ impl Rack {
         let server = http::Server::bind(&config).await.unwrap();
         let (address, stop) = (server.address(), CancellationToken::new());
         let (steps, _) = Steps::channel(10);
-        let parts = http::Parts { boot, leases, blobs, gateway, steps, clock: Clock::System };
+        let parts = http::Parts { boot, leases, blobs, gateway, steps, clock: Clock::System, crash: Crash::default() };
         let stopped = stop.clone();
         tokio::spawn(async move { server.run(parts, stopped).await.unwrap() });
         Self { region, address, _dir: dir, _stop: stop.drop_guard() }

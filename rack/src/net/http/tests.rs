@@ -49,7 +49,8 @@ impl World {
         let leases = Leases::open(&dir.path().join("leases.json")).unwrap();
         let (steps, receiver) = Steps::channel(100);
         let clock = Clock::manual(samples::now());
-        let parts = Parts { boot: boot.clone(), leases, blobs, gateway, steps, clock: clock.clone() };
+        let parts =
+            Parts { boot: boot.clone(), leases, blobs, gateway, steps, clock: clock.clone(), crash: Crash::default() };
         let router = router(Shared { parts, loaders, agent_port: 5250 });
         Self { router, boot, clock, steps: receiver, kernel, _dir: dir }
     }
