@@ -4,6 +4,7 @@
 mod call;
 mod cmdline;
 mod image;
+pub mod program;
 mod task;
 
 use std::{collections::HashMap, time::Duration};
@@ -96,7 +97,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// Between two questions to a rack that has nothing to do.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// Kernel, drivers and `/init`.
-const START: Duration = Duration::from_secs(15);
+pub(crate) const START: Duration = Duration::from_secs(15);
 
 /// One boot's session.
 #[derive(Debug)]
@@ -114,6 +115,21 @@ impl Session {
             report: Some(report),
         }
     }
+}
+
+/// An address, as `/init` gets one with busybox, and the one to speak from.
+async fn lease(
+    hardware: &Hardware,
+    network: &Network,
+    faults: &Faults,
+    dice: Dice,
+) -> Result<(Lease, Option<std::net::Ipv4Addr>), String> {
+    let mac = *hardware.macs.first().ok_or("the machine has no interface")?;
+    let station = Station { mac, uuid: hardware.uuid, host_name: None };
+    let mut booter = Booter { network, station, settings: HashMap::new(), dice, faults };
+    let lease = booter.lease(Client::Udhcpc).await?;
+    let from = booter.from(&lease);
+    Ok((lease, from))
 }
 
 impl Agent<'_> {
@@ -143,15 +159,8 @@ impl Agent<'_> {
         self.serve(&mut rack, &options, &session, &lease).await
     }
 
-    /// As `/init` gets one, with busybox.
     async fn address(&mut self) -> Result<(Lease, Option<std::net::Ipv4Addr>), String> {
-        let mac = *self.hardware.macs.first().ok_or("the machine has no interface")?;
-        let station = Station { mac, uuid: self.hardware.uuid, host_name: None };
-        let dice = self.dice.fork("udhcpc");
-        let mut booter = Booter { network: self.network, station, settings: HashMap::new(), dice, faults: self.faults };
-        let lease = booter.lease(Client::Udhcpc).await?;
-        let from = booter.from(&lease);
-        Ok((lease, from))
+        lease(self.hardware, self.network, self.faults, self.dice.fork("udhcpc")).await
     }
 
     fn identity(&self, options: &Options) -> Identity {

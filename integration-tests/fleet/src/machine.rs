@@ -8,7 +8,7 @@ pub mod hardware;
 
 use std::{collections::HashMap, pin::Pin, time::Duration};
 
-use farrier_common::clock::Clock;
+use farrier_common::{clock::Clock, telemetry::Chain};
 use tokio::sync::watch;
 
 use self::{
@@ -17,7 +17,10 @@ use self::{
     hardware::Hardware,
 };
 use crate::{
-    agent::{Agent, Patience},
+    agent::{
+        Agent, Patience, START,
+        program::{AgentKind, Program, Seat},
+    },
     boot::{Boot, Booter, Firmware, Network, client::Station},
     chassis::{Cause, Chassis, Power},
     dice::Dice,
@@ -50,6 +53,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Machine {
     parts: Parts,
+    agent: AgentKind,
     dice: Dice,
     brain: Brain,
     whereabouts: watch::Sender<Whereabouts>,
@@ -69,7 +73,13 @@ impl Machine {
     #[must_use]
     pub fn new(parts: Parts, dice: Dice) -> Self {
         let brain = Brain::new(parts.order);
-        Self { parts, dice, brain, whereabouts: watch::Sender::new(Whereabouts::Off) }
+        Self { parts, agent: AgentKind::Simulated, dice, brain, whereabouts: watch::Sender::new(Whereabouts::Off) }
+    }
+
+    /// With another agent than the simulated one.
+    #[must_use]
+    pub fn with_agent(self, agent: AgentKind) -> Self {
+        Self { agent, ..self }
     }
 
     /// Tells where it is.
@@ -80,7 +90,7 @@ impl Machine {
 
     /// Lives until it is dropped, or until nobody can switch it any more.
     pub async fn run(self) {
-        let Self { parts, mut dice, mut brain, whereabouts } = self;
+        let Self { parts, agent, mut dice, mut brain, whereabouts } = self;
         let mut power = parts.chassis.watch();
         let (mut doing, mut edges): (Option<Doing<'_>>, u64) = (None, 0);
         loop {
@@ -109,7 +119,9 @@ impl Machine {
             for action in brain.on(event, parts.disks.bootable().is_some()) {
                 match action {
                     Action::Stop => doing = None,
-                    Action::Start(work) => doing = Some(parts.start(work, Dice::new(dice.roll()), power.clone())),
+                    Action::Start(work) => {
+                        doing = Some(parts.start(work, &agent, Dice::new(dice.roll()), power.clone()))
+                    }
                     Action::PowerOff => drop(parts.chassis.power_off(Cause::Os)),
                     Action::Reset => drop(parts.chassis.reset(Cause::Os)),
                     Action::Note(text) => tracing::debug!(serial = parts.hardware.serial, "{text}"),
@@ -128,11 +140,14 @@ async fn proceed(doing: Option<&mut Doing<'_>>) -> Ended {
 }
 
 impl Parts {
-    fn start(&self, work: Work, dice: Dice, power: watch::Receiver<Power>) -> Doing<'_> {
+    fn start<'a>(&'a self, work: Work, agent: &'a AgentKind, dice: Dice, power: watch::Receiver<Power>) -> Doing<'a> {
         match work {
-            Work::SelfTest => Box::pin(self.self_test(dice)),
+            Work::SelfTest => Box::pin(self.self_test(agent, dice)),
             Work::NetBoot { uri, http } => Box::pin(self.net_boot(uri, http, dice)),
-            Work::Agent { cmdline } => Box::pin(self.agent(cmdline, dice)),
+            Work::Agent { cmdline } => match agent {
+                AgentKind::Simulated => Box::pin(self.agent(cmdline, dice)),
+                AgentKind::Program(program) => Box::pin(self.program(program, cmdline, dice)),
+            },
             Work::System => Box::pin(self.system(dice, power)),
             Work::Wait => Box::pin(async move {
                 let mut dice = dice;
@@ -142,12 +157,17 @@ impl Parts {
         }
     }
 
-    async fn self_test(&self, mut dice: Dice) -> Ended {
+    async fn self_test(&self, agent: &AgentKind, mut dice: Dice) -> Ended {
         let hangs = self.faults.take(|fault| matches!(fault, Fault::NeverBoot).then_some(()));
         if hangs.is_some() {
             return Ended::Hung("the self-test does not come to an end".to_owned());
         }
         tokio::time::sleep(dice.jitter(self.network.pace.of(SELF_TEST)) + self.faults.delay(Stage::SelfTest)).await;
+        if let AgentKind::Program(program) = agent
+            && let Err(error) = Box::pin(program.look_again(&self.disks)).await
+        {
+            return Ended::Hung(format!("the disks cannot be looked at: {}", Chain(&error)));
+        }
         Ended::Tested
     }
 
@@ -191,6 +211,20 @@ impl Parts {
             Err(error) => {
                 tokio::time::sleep(restart).await;
                 Ended::Restart(format!("agent: {error}"))
+            }
+        }
+    }
+
+    async fn program(&self, program: &Program, cmdline: String, mut dice: Dice) -> Ended {
+        let restart = dice.jitter(self.network.pace.of(BEFORE_RESTART));
+        tokio::time::sleep(dice.jitter(self.network.pace.of(START))).await;
+        let (hardware, disks, network, faults) = (&self.hardware, &self.disks, &self.network, &self.faults);
+        let seat = Seat { hardware, disks, network, faults };
+        match program.run(&cmdline, &seat, dice).await {
+            Ok(()) => Ended::PowerOff,
+            Err(why) => {
+                tokio::time::sleep(restart).await;
+                Ended::Restart(why)
             }
         }
     }
@@ -265,7 +299,7 @@ mod tests {
         ];
         for (work, most) in all {
             let text = format!("{work:?}");
-            let size = size_of_val(&*parts.start(work, Dice::new(1), parts.chassis.watch()));
+            let size = size_of_val(&*parts.start(work, &AgentKind::Simulated, Dice::new(1), parts.chassis.watch()));
             assert!(size <= most, "{text} takes {size} bytes, at most {most} are meant to be");
         }
         let machine = Machine::new(parts.clone(), Dice::new(1));

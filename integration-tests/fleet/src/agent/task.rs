@@ -144,6 +144,8 @@ impl Agent<'_> {
             | Fault::NeverBoot
             | Fault::DieInWrite { .. }
             | Fault::DiskFails { .. }
+            | Fault::LoseReport
+            | Fault::BootNic { .. }
             | Fault::Delay { .. } => None,
         });
         skew.unwrap_or_default()
@@ -164,6 +166,8 @@ fn dies_at(faults: &Faults, size: u64) -> Option<u64> {
         | Fault::DuplicatePacket { .. }
         | Fault::NeverBoot
         | Fault::DiskFails { .. }
+        | Fault::LoseReport
+        | Fault::BootNic { .. }
         | Fault::ClockSkew { .. }
         | Fault::Delay { .. } => None,
     })
