@@ -185,6 +185,9 @@ fn boot(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestam
     if let Some(publish) = unpublished(m, seen) {
         return publish;
     }
+    if restarted(seen) {
+        return again(m, rules, "the machine started anew as soon as its agent was there");
+    }
     if seen.boot.as_ref().is_some_and(|b| b.hello) {
         return enter(first_task(m), "the agent is there");
     }
@@ -229,9 +232,17 @@ fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rule
         Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if off => {
             again(m, rules, &format!("the machine went off during {kind}"))
         }
+        Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if restarted(seen) => {
+            again(m, rules, &format!("the machine started anew during {kind}"))
+        }
         Some(TaskStatus::Running(progress)) => wait(LOOK, format!("the agent does {kind}: {progress}")),
         Some(TaskStatus::Pending) | None => wait(LOOK, format!("the agent is about to do {kind}")),
     }
+}
+
+/// Did the machine come back with a spent token? Nobody goes on with its tasks then.
+fn restarted(seen: &Observation) -> bool {
+    seen.boot.as_ref().is_some_and(|b| b.restarted)
 }
 
 fn after_task(m: &Machine, result: &TaskResult) -> Decision {
@@ -258,7 +269,7 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
         return step;
     }
     if !off {
-        let agent = seen.boot.as_ref().is_some_and(|b| b.hello);
+        let agent = seen.boot.as_ref().is_some_and(|b| b.hello && !b.restarted);
         return if agent && m.phase_age(now) < rules.power_off_grace {
             wait(SOON, "the agent powers the machine off")
         } else {

@@ -26,6 +26,8 @@ pub struct BootSeen {
     pub hello: bool,
     /// The installed system phoned home.
     pub phoned_home: bool,
+    /// The machine started anew since the agent opened its session: that agent is gone, and the next one cannot get in.
+    pub restarted: bool,
     /// The last task that was made for this boot.
     pub task: Option<TaskSeen>,
 }

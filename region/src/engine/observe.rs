@@ -27,6 +27,7 @@ impl Engine {
         Ok(Some(BootSeen {
             hello: boot.hello_at.is_some(),
             phoned_home: boot.phoned_home_at.is_some(),
+            restarted: boot.restarted_at.is_some(),
             task: task.map(|t| TaskSeen { id: t.id, kind: t.kind, status: t.status }),
         }))
     }

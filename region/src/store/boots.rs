@@ -37,6 +37,8 @@ pub struct BootRow {
     pub phoned_home_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When the machine came back with the spent token.
+    pub restarted_at: Option<Timestamp>,
 }
 
 /// What came of an agent's hello.
@@ -46,7 +48,7 @@ pub enum Hello {
     First,
     /// The same agent said it before.
     Again,
-    /// Another agent has the session.
+    /// Another agent has the session: the machine started anew.
     Taken,
 }
 
@@ -60,6 +62,7 @@ struct Row {
     session_digest: Option<String>,
     phoned_home_at: Option<NaiveDateTime>,
     created_at: NaiveDateTime,
+    restarted_at: Option<NaiveDateTime>,
 }
 
 impl TryFrom<Row> for BootRow {
@@ -74,6 +77,7 @@ impl TryFrom<Row> for BootRow {
             session_digest: row.session_digest,
             phoned_home_at: row.phoned_home_at.map(utc),
             created_at: utc(row.created_at),
+            restarted_at: row.restarted_at.map(utc),
         })
     }
 }
@@ -87,7 +91,8 @@ impl Store {
         self.read(move |tx| get(tx, id)).await
     }
 
-    /// Opens the session of a boot, once, and wakes the machine.
+    /// Opens the session of a boot, once, and wakes the machine. The first agent that comes later, with the same token,
+    /// opens nothing: it is taken down that the machine started anew, which wakes it too.
     ///
     /// # Errors
     /// There is no such boot.
@@ -103,7 +108,15 @@ impl Store {
                 wake(tx, boot.machine)?;
                 return Ok(Hello::First);
             }
-            Ok(if boot.session_digest == Some(digest) { Hello::Again } else { Hello::Taken })
+            if boot.session_digest == Some(digest) {
+                return Ok(Hello::Again);
+            }
+            let unnoticed = boots::table.find(id.to_string()).filter(boots::restarted_at.is_null());
+            let noticed = diesel::update(unnoticed).set(boots::restarted_at.eq(naive(tx.now))).execute(tx.conn)?;
+            if noticed == 1 {
+                wake(tx, boot.machine)?;
+            }
+            Ok(Hello::Taken)
         })
         .await
     }
@@ -137,6 +150,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, machine: MachineId, boot: NewBoot) -> Outc
         session_digest: None,
         phoned_home_at: None,
         created_at: naive(tx.now),
+        restarted_at: None,
     };
     diesel::insert_into(boots::table).values(row).execute(tx.conn)?;
     Ok(())

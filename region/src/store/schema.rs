@@ -130,6 +130,7 @@ diesel::table! {
         session_digest -> Nullable<Text>,
         phoned_home_at -> Nullable<Timestamp>,
         created_at -> Timestamp,
+        restarted_at -> Nullable<Timestamp>,
     }
 }
 

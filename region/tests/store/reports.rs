@@ -38,10 +38,14 @@ fn one_agent_says_hello_to_a_boot() {
         let now = world.later(3);
         assert_eq!(world.store.boot_hello(boot, "digest a").await.unwrap(), Hello::First);
         assert_eq!(world.reload(id).await.due_at, Some(now));
-        world.later(3);
+        let anew = world.later(3);
         assert_eq!(world.store.boot_hello(boot, "digest a").await.unwrap(), Hello::Again);
+        assert_eq!(world.store.boot_get(boot).await.unwrap().unwrap().restarted_at, None);
         assert_eq!(world.store.boot_hello(boot, "digest b").await.unwrap(), Hello::Taken);
+        world.later(3);
+        assert_eq!(world.store.boot_hello(boot, "digest c").await.unwrap(), Hello::Taken);
         let row = world.store.boot_get(boot).await.unwrap().unwrap();
+        assert_eq!(row.restarted_at, Some(anew), "the machine started anew, and that is when it was first seen");
         assert_eq!((row.hello_at, row.session_digest.as_deref()), (Some(now), Some("digest a")));
         assert_eq!((row.machine, row.purpose, row.phoned_home_at), (id, State::Commissioning, None));
         let none = world.store.boot_hello(BootId::generate(), "digest").await;

@@ -42,7 +42,8 @@ fn in_progress(m: &Machine, boot: BootId) -> bool {
 }
 
 impl App {
-    /// Opens the session of a boot; answers the machine and what the boot is for.
+    /// Opens the session of a boot; answers the machine and what the boot is for. A machine that started anew in the
+    /// middle of its boot comes with a spent token: it is refused, and the engine gives it a fresh boot.
     ///
     /// # Errors
     /// The boot is not in progress on one of the rack's machines, the token is wrong, or another session has used it.

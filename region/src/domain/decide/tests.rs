@@ -16,7 +16,7 @@ fn seen(power: PowerState) -> Observation {
 
 fn with_task(kind: TaskKind, status: TaskStatus) -> Observation {
     let task = Some(TaskSeen { id: TaskId::generate(), kind, status });
-    Observation { boot: Some(BootSeen { hello: true, phoned_home: false, task }), ..seen(PowerState::On) }
+    Observation { boot: Some(BootSeen { hello: true, task, ..BootSeen::default() }), ..seen(PowerState::On) }
 }
 
 fn show(d: &Decision) -> String {
@@ -123,6 +123,40 @@ fn a_machine_that_goes_off_in_mid_task_is_booted_again() {
         ..with_task(TaskKind::WriteImage, TaskStatus::Running("40 %".to_owned()))
     };
     check(&m, &off, 1, expect!["enter power-off: the machine went off during write-image; trying again (boot 2 of 3)"]);
+}
+
+#[test]
+fn a_machine_that_starts_anew_in_mid_boot_gets_a_fresh_one_at_once() {
+    let anew = |mut seen: Observation| {
+        if let Some(boot) = &mut seen.boot {
+            boot.restarted = true;
+        }
+        seen
+    };
+    let hello = Observation { boot: Some(BootSeen { hello: true, ..BootSeen::default() }), ..seen(PowerState::On) };
+    check(
+        &machine(State::Releasing, Some(Phase::Boot)),
+        &anew(hello),
+        1,
+        expect!["enter power-off: the machine started anew as soon as its agent was there; trying again (boot 2 of 3)"],
+    );
+    let mut m = machine(State::Deploying, Some(Phase::WriteImage));
+    let running = anew(with_task(TaskKind::WriteImage, TaskStatus::Running("40 %".to_owned())));
+    check(
+        &m,
+        &running,
+        1,
+        expect!["enter power-off: the machine started anew during write-image; trying again (boot 2 of 3)"],
+    );
+    m.details.boot_tries = 3;
+    check(&m, &running, 1, expect!["move fail: the machine started anew during write-image; gave up after 3 boots"]);
+    // What was reported counts, and a power-off is not waited for where nobody does it.
+    let written = TaskStatus::Done(TaskResult::WriteImage { text: "written".to_owned() });
+    check(&m, &anew(with_task(TaskKind::WriteImage, written)), 1, expect!["enter finish: written"]);
+    let m = machine(State::Deploying, Some(Phase::Finish));
+    let off = with_task(TaskKind::PowerOff, TaskStatus::Pending);
+    check(&m, &off, 1, expect!["wait 3 s: the agent powers the machine off"]);
+    check(&m, &anew(off), 1, expect!["do: power off"]);
 }
 
 #[test]
@@ -266,11 +300,11 @@ proptest! {
     fn every_decision_is_lawful(
         state in proptest::sample::select(State::ALL),
         phase in proptest::option::of(proptest::sample::select(Phase::ALL)),
-        flags: [bool; 8],
+        flags: [bool; 9],
         tries in 0_u32..5,
         now in 0_i64..7200,
     ) {
-        let [dirty, skip, again, hello, home, on, published, connected] = flags;
+        let [dirty, skip, again, hello, home, restarted, on, published, connected] = flags;
         let mut m = machine(state, phase);
         m.details.dirty = dirty;
         m.details.skip_erase = skip;
@@ -280,7 +314,7 @@ proptest! {
             m.details.published = None;
         }
         let power = if on { PowerState::On } else { PowerState::Off };
-        let boot = BootSeen { hello, phoned_home: home, task: None };
+        let boot = BootSeen { hello, phoned_home: home, restarted, task: None };
         let seen = Observation { power: Some(Ok(power)), boot: Some(boot), rack_connected: connected };
         let decision = decide(&m, &seen, &Rules::default(), at(now));
         prop_assert_eq!(&decision, &decide(&m, &seen, &Rules::default(), at(now)));

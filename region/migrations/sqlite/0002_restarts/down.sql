@@ -1,0 +1,1 @@
+ALTER TABLE boots DROP COLUMN restarted_at;
