@@ -132,6 +132,10 @@ impl Making<'_> {
 
     /// Whose is the account of our name?
     async fn existing(&self, session: &mut Session, user: &User) -> Result<Existing, BmcError> {
+        // A name without access: an earlier call was cut off before it gave access. A login would only be a refused one.
+        if !user.has_access() {
+            return Ok(Existing::Unfinished);
+        }
         match self.prove().await {
             Ok(()) if user.access.privilege == ADMINISTRATOR => return Ok(Existing::Works),
             // A BMC that lets the user become administrator against what it tells of the user may think better of it.
@@ -139,8 +143,7 @@ impl Making<'_> {
             Err(BmcError::Refused(_)) => {}
             Err(other) => return Err(other),
         }
-        // A name without access: an earlier call was cut off before it gave access.
-        if !user.has_access() || self.holds_our_password(session, user.slot).await? {
+        if self.holds_our_password(session, user.slot).await? {
             return Ok(Existing::Unfinished);
         }
         Err(BmcError::NameTaken(format!(
