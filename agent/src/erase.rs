@@ -53,7 +53,8 @@ pub async fn run(job: &Job, task: agent::EraseTask) -> Result<agent::EraseResult
         let (job, slots) = (job.clone(), Arc::clone(&slots));
         running.spawn(async move {
             let _slot = slots.acquire_owned().await;
-            let name = disk.name.clone();
+            // The serial is what the person goes by who pulls it out.
+            let name = format!("{} ({})", disk.name, disk.serial);
             let outcome = crate::job::blocking(move || one(&job, &disk, permille)).await;
             (order, name, outcome)
         });

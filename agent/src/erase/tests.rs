@@ -59,7 +59,7 @@ async fn one_bad_disk_fails_the_task_but_not_the_others() {
     add_disk(root.path(), "vda", 1 << 20);
     put(root.path(), "sys/block/sda/size", "2048"); // no such device
     let error = run(&job(root.path()), agent::EraseTask { sample_permille: 0 }).await.unwrap_err().to_string();
-    assert!(error.starts_with("1 of 2 disks not erased: sda: opening"), "{error}");
+    assert!(error.starts_with("1 of 2 disks not erased: sda (): opening"), "{error}");
     assert!(fs::read(root.path().join("dev/vda")).unwrap().iter().all(|b| *b == 0));
 }
 
