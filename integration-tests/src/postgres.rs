@@ -21,7 +21,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Postgres {
     dir: PathBuf,
-    _server: Daemon,
+    programs: PathBuf,
+    /// The process.
+    pub server: Daemon,
 }
 
 impl Postgres {
@@ -42,18 +44,27 @@ impl Postgres {
         process::succeed(initdb, LIMIT)?;
         let mut command = as_postgres(&programs.join("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(dir).args(["-c", "listen_addresses=", "-c", "fsync=off"]);
-        let mut server = Daemon::new("postgres", dir.join("postgres.log"), command);
-        server.start()?;
-        let ready = || {
-            let mut probe = as_postgres(&programs.join("pg_isready"));
-            probe.arg("-h").arg(dir);
-            process::succeed(probe, LIMIT).is_ok()
-        };
-        wait::until_true("PostgreSQL", LIMIT, ready)?;
-        let mut create = as_postgres(&programs.join("createdb"));
+        let server = Daemon::new("postgres", dir.join("postgres.log"), command);
+        let mut postgres = Self { dir: dir.to_owned(), programs, server };
+        postgres.restart()?;
+        let mut create = as_postgres(&postgres.programs.join("createdb"));
         create.arg("-h").arg(dir).arg("farrier");
         process::succeed(create, LIMIT)?;
-        Ok(Self { dir: dir.to_owned(), _server: server })
+        Ok(postgres)
+    }
+
+    /// Starts it again after [`Daemon::kill`] or [`Daemon::stop`]; returns when it serves.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server.start()?;
+        let ready = || {
+            let mut probe = as_postgres(&self.programs.join("pg_isready"));
+            probe.arg("-h").arg(&self.dir);
+            process::succeed(probe, LIMIT).is_ok()
+        };
+        wait::until_true("PostgreSQL", LIMIT, ready)
     }
 
     /// Where the region finds it.

@@ -27,7 +27,7 @@ use crate::{
     dice::Dice,
     disk::Disks,
     machine::{
-        fault::{Faults, Stage},
+        fault::{Fault, Faults, Stage},
         hardware::Hardware,
     },
 };
@@ -187,7 +187,10 @@ impl Agent<'_> {
                 None => self.perform(rack, options, session, lease, &task_id, task).await?,
             };
             let request = session.report(&task_id, report.clone());
-            rack.insist("the report", request, async |mut c, r| c.report_task(r).await).await?;
+            rack.insist("the report", request.clone(), async |mut c, r| c.report_task(r).await).await?;
+            if self.faults.take(|fault| matches!(fault, Fault::LoseReport).then_some(())).is_some() {
+                rack.insist("the report again", request.clone(), async |mut c, r| c.report_task(r).await).await?;
+            }
             if matches!(report, Report::PowerOff(_)) {
                 return Ok(());
             }

@@ -77,13 +77,15 @@ struct State {
     disk: Disk,
     /// cloud-init has told of this installation, which it does once.
     told: bool,
+    /// It is pulled out: nobody sees it, and it keeps what is on it.
+    out: bool,
 }
 
 impl Disks {
     /// The disks of a machine, whose installations and wipes are counted in `truth`.
     #[must_use]
     pub fn new(disks: Vec<Disk>, truth: Arc<Truth>) -> Self {
-        let disks = disks.into_iter().map(|disk| State { disk, told: false }).collect();
+        let disks = disks.into_iter().map(|disk| State { disk, told: false, out: false }).collect();
         Self(Arc::new(Inner { disks: Mutex::new(disks), truth }))
     }
 
@@ -91,10 +93,17 @@ impl Disks {
         self.0.disks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of them, as they are now.
+    /// Pulls a disk out, or puts it back; `false` if there is no such disk. `place` counts all slots, from 0. To be done while
+    /// the machine is off: places in [`Disks::list`] change.
+    #[must_use]
+    pub fn pull(&self, place: usize, out: bool) -> bool {
+        self.lock().get_mut(place).map(|state| state.out = out).is_some()
+    }
+
+    /// All of them that are in, as they are now. What is done to a disk names it by its place in this list.
     #[must_use]
     pub fn list(&self) -> Vec<Disk> {
-        self.lock().iter().map(|state| state.disk.clone()).collect()
+        inside(&self.lock()).map(|state| state.disk.clone()).collect()
     }
 
     /// As an inventory tells them.
@@ -109,7 +118,7 @@ impl Disks {
             bus: state.disk.bus.to_owned(),
             discard: state.disk.discards(),
         };
-        self.lock().iter().map(describe).collect()
+        inside(&self.lock()).map(describe).collect()
     }
 
     /// The number of the disk that takes an image of `size` bytes: that with the serial, or the smallest that holds it.
@@ -120,10 +129,10 @@ impl Disks {
         let disks = self.lock();
         let fits = |(_, state): &(usize, &State)| state.disk.size_bytes >= size;
         if serial.is_empty() {
-            let smallest = disks.iter().enumerate().filter(fits).min_by_key(|(_, state)| state.disk.size_bytes);
+            let smallest = inside(&disks).enumerate().filter(fits).min_by_key(|(_, state)| state.disk.size_bytes);
             return smallest.map(|(n, _)| n).ok_or_else(|| format!("no disk holds {size} bytes"));
         }
-        let named = disks.iter().enumerate().find(|(_, state)| state.disk.serial == serial);
+        let named = inside(&disks).enumerate().find(|(_, state)| state.disk.serial == serial);
         let named = named.ok_or_else(|| format!("no disk has serial {serial:?}"))?;
         Some(named).filter(fits).map(|(n, _)| n).ok_or_else(|| format!("disk {serial:?} is smaller than {size} bytes"))
     }
@@ -151,7 +160,7 @@ impl Disks {
     }
 
     fn set(&self, n: usize, content: Content) {
-        if let Some(state) = self.lock().get_mut(n) {
+        if let Some(state) = inside_mut(&mut self.lock()).nth(n) {
             (state.disk.content, state.told) = (content, false);
         }
     }
@@ -159,7 +168,7 @@ impl Disks {
     /// The system that firmware finds on the first disk that has one.
     #[must_use]
     pub fn bootable(&self) -> Option<(usize, Arc<Installed>)> {
-        self.lock().iter().enumerate().find_map(|(n, state)| match &state.disk.content {
+        inside(&self.lock()).enumerate().find_map(|(n, state)| match &state.disk.content {
             Content::Image(installed) => Some((n, Arc::clone(installed))),
             Content::Blank | Content::Torn | Content::Marked(_) => None,
         })
@@ -168,15 +177,23 @@ impl Disks {
     /// Has cloud-init told of the installation on this disk?
     #[must_use]
     pub fn has_told(&self, n: usize) -> bool {
-        self.lock().get(n).is_some_and(|state| state.told)
+        inside(&self.lock()).nth(n).is_some_and(|state| state.told)
     }
 
     /// cloud-init has told of the installation on this disk, or has given up.
     pub fn told(&self, n: usize) {
-        if let Some(state) = self.lock().get_mut(n) {
+        if let Some(state) = inside_mut(&mut self.lock()).nth(n) {
             state.told = true;
         }
     }
+}
+
+fn inside(disks: &[State]) -> impl Iterator<Item = &State> {
+    disks.iter().filter(|state| !state.out)
+}
+
+fn inside_mut(disks: &mut [State]) -> impl Iterator<Item = &mut State> {
+    disks.iter_mut().filter(|state| !state.out)
 }
 
 #[cfg(test)]
@@ -194,6 +211,18 @@ mod tests {
         let (disks, _) = disks();
         assert_eq!((disks.choose("", 40), disks.choose("", 60), disks.choose("big", 1)), (Ok(1), Ok(0), Ok(0)));
         assert!(disks.choose("", 101).is_err() && disks.choose("small", 51).is_err() && disks.choose("x", 1).is_err());
+    }
+
+    #[test]
+    fn a_disk_that_is_out_is_not_seen_and_keeps_what_is_on_it() {
+        let (disks, _) = disks();
+        disks.mark(0, 7);
+        assert!(disks.pull(0, true) && !disks.pull(2, true));
+        disks.wipe(0);
+        assert_eq!((disks.list().len(), disks.inventory().len(), disks.choose("", 60).is_err()), (1, 1, true));
+        assert!(disks.pull(0, false));
+        let contents: Vec<_> = disks.list().into_iter().map(|d| d.content).collect();
+        assert_eq!(contents, [Content::Marked(7), Content::Blank]);
     }
 
     #[test]

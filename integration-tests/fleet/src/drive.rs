@@ -10,9 +10,10 @@ use farrier_common::{
     tls,
 };
 use farrier_proto::v1::{
-    AllocateMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest, DeployMachineRequest, Event,
-    ExplainMachineRequest, Explanation, GetMachineRequest, ListMachinesRequest, Machine, MutationOptions, PageRequest,
-    ReleaseMachineRequest, WatchEventsRequest, events_client::EventsClient, machines_client::MachinesClient,
+    AbortMachineRequest, AllocateMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest,
+    DeployMachineRequest, Event, ExplainMachineRequest, Explanation, GetMachineRequest, ListMachinesRequest, Machine,
+    MutationOptions, PageRequest, ReleaseMachineRequest, WatchEventsRequest, events_client::EventsClient,
+    machines_client::MachinesClient,
 };
 use thiserror::Error;
 use tonic::{
@@ -196,6 +197,17 @@ impl Region {
         let (machine, comment) = (machine.to_owned(), String::new());
         let request = ReleaseMachineRequest { options: once(), machine, skip_erase: false, comment };
         self.call(&what, request, |mut c, r| async move { c.release_machine(r).await }).await
+    }
+
+    /// Stops the work that is done to a machine.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn abort(&self, machine: &str) -> Result<Machine, DriveError> {
+        let what = machine.to_owned();
+        let (machine, comment) = (machine.to_owned(), String::new());
+        let request = AbortMachineRequest { options: once(), machine, comment };
+        self.call(&what, request, |mut c, r| async move { c.abort_machine(r).await }).await
     }
 
     /// Every event after `revision` (0: all), until the connection breaks.

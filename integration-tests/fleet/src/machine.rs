@@ -173,7 +173,8 @@ impl Parts {
 
     async fn net_boot(&self, uri: Option<String>, http: bool, dice: Dice) -> Ended {
         tokio::time::sleep(self.faults.delay(Stage::NetBoot)).await;
-        let Some(mac) = self.hardware.macs.first().copied() else {
+        let nic = self.faults.take(|fault| if let Fault::BootNic { nic } = fault { Some(*nic) } else { None });
+        let Some(mac) = self.hardware.macs.get(nic.unwrap_or(0)).copied() else {
             return Ended::Booted(Boot::Failed("the machine has no interface".to_owned()));
         };
         let station = Station { mac, uuid: self.hardware.uuid, host_name: None };

@@ -2,19 +2,27 @@
 
 #![expect(clippy::print_stdout, reason = "what this program is for")]
 
-use std::{fs, net::Ipv4Addr, net::SocketAddrV4, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    net::SocketAddrV4,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use farrier_common::{clock::Clock, secret::Secret, tls};
 use farrier_fleet::{
     boot::{Pace, Source},
     cave::{self, Cave},
     drive::{Access, Region},
+    fault_plan::FaultPlan,
     http::Depth,
     ledger::Ledger,
     meter::Process,
-    population::{FirmwareWord, Plan, Population, Wiring},
+    population::{self, FirmwareWord, Plan, Population, Wiring},
+    scenario::{self, Script, play::Mode},
     sizing::{Report, Sizing},
 };
 use farrier_integration_tests::{
@@ -30,8 +38,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 ///
 /// Without --region it starts a region and a rack of its own in network namespaces, for which it must be root.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// How many machines.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=30_000))]
     machines: u32,
@@ -44,6 +55,9 @@ struct Arguments {
     /// How the machines boot, in turns: bios, bios-ipxe, uefi, uefi-http.
     #[arg(long, value_delimiter = ',', default_value = "bios-ipxe,uefi")]
     firmware: Vec<FirmwareWord>,
+    /// What goes wrong: a file with a fault on each line, such as "m3 black-hole".
+    #[arg(long)]
+    faults: Option<PathBuf>,
     /// How long machines take for what is not work, as a share of what real ones take.
     #[arg(long, default_value_t = 0.01)]
     pace: f64,
@@ -86,6 +100,19 @@ struct Arguments {
     meter: Vec<Process>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plays scenarios and shows each line as it happens. Needs root, like everything without --region.
+    ///
+    /// A scenario has one command a line and its outcome after an arrow. With UPDATE_EXPECT=1 in the environment what came
+    /// is written into the file; otherwise it must be what is recorded.
+    Play {
+        /// Files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
 fn process(text: &str) -> Result<Process, String> {
     let parsed = text.split_once('=').and_then(|(name, pid)| Some((name.to_owned(), pid.parse().ok()?)));
     let (name, pid) = parsed.ok_or_else(|| format!("{text:?} must be NAME=PID"))?;
@@ -96,6 +123,10 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     tls::install_provider();
     farrier_common::telemetry::init();
+    if let Some(Command::Play { files }) = &arguments.command {
+        let bless = std::env::var_os("UPDATE_EXPECT").is_some();
+        return files.iter().try_for_each(|file| play(file, bless).with_context(|| file.display().to_string()));
+    }
     let files = raise_open_files().context("cannot raise the limit of open files")?;
     ensure!(
         files >= u64::from(arguments.machines) + 1000,
@@ -107,6 +138,18 @@ fn main() -> anyhow::Result<()> {
         None => alone(&arguments)?,
     };
     println!("{report}");
+    Ok(())
+}
+
+/// Plays one scenario.
+fn play(file: &Path, bless: bool) -> anyhow::Result<()> {
+    let script = Script::parse(&fs::read_to_string(file).context("cannot read it")?)?;
+    println!("# {}", script.header().lines().next().unwrap_or_default());
+    let mode = if bless { Mode::Record } else { Mode::Judge };
+    let outcomes = scenario::play::play(&script, mode, &mut |line| println!("{line}"))?;
+    if bless {
+        fs::write(file, script.with(&outcomes)).context("cannot write it")?;
+    }
     Ok(())
 }
 
@@ -142,7 +185,8 @@ fn beside(arguments: &Arguments, address: &str) -> anyhow::Result<Report> {
 fn alone(arguments: &Arguments) -> anyhow::Result<Report> {
     let lab = Lab::new()?;
     let postgres = arguments.postgres.then(|| lab.start_postgres()).transpose()?;
-    let options = RegionOptions { database: postgres.as_ref().map(|p| p.url()), power_poll_seconds: 30 };
+    let options =
+        RegionOptions { database: postgres.as_ref().map(|p| p.url()), power_poll_seconds: 30, boot_minutes: None };
     let mut site = Site::start(&lab, &options, System::Mini)?;
     let cave = Cave::beside(&lab)?;
     let access = Access {
@@ -166,6 +210,12 @@ fn alone(arguments: &Arguments) -> anyhow::Result<Report> {
     sized
 }
 
+fn faults(arguments: &Arguments) -> anyhow::Result<FaultPlan> {
+    let Some(path) = &arguments.faults else { return Ok(FaultPlan::default()) };
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    FaultPlan::parse(&text).with_context(|| path.display().to_string())
+}
+
 fn size(
     arguments: &Arguments,
     access: &Access,
@@ -180,6 +230,8 @@ fn size(
         seed: arguments.seed,
         vendors: arguments.vendors.clone(),
         firmwares: arguments.firmware.clone(),
+        disks: population::DISKS.to_vec(),
+        faults: faults(arguments)?,
         pace: Pace::new(arguments.pace),
         depth: if arguments.thorough { Depth::Full } else { Depth::Shared },
         clock: Clock::System,

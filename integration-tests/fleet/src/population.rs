@@ -1,6 +1,7 @@
 //! A whole fleet in one process: machines and their BMCs, made from one seed.
 
 use std::{
+    collections::HashMap,
     fmt, io,
     net::{Ipv4Addr, SocketAddrV4},
     str::FromStr,
@@ -21,6 +22,7 @@ use crate::{
     chassis::{Cause, Chassis},
     dice::Dice,
     disk::{Content, Disks},
+    fault_plan::{ApplyError, FaultPlan, Target, apply::Made},
     http::{Depth, Seen},
     ipmi::{Faults as BmcFaults, Identity, Server, SharedFaults, host::Host, host::HostError},
     machine::{
@@ -35,7 +37,8 @@ use crate::{
 
 /// The port of BMCs.
 const IPMI: u16 = 623;
-const DISKS: [u64; 2] = [4 << 30, 8 << 30];
+/// Sizes of a machine's disks where nobody says otherwise.
+pub const DISKS: [u64; 2] = [4 << 30, 8 << 30];
 const NICS: u8 = 2;
 
 /// What a fleet is made of. Vendors and firmwares take turns.
@@ -49,6 +52,10 @@ pub struct Plan {
     pub vendors: Vec<String>,
     /// How machines boot from the network; not empty.
     pub firmwares: Vec<FirmwareWord>,
+    /// Sizes of each machine's disks in bytes.
+    pub disks: Vec<u64>,
+    /// What goes wrong, from the making of the machines on.
+    pub faults: FaultPlan,
     /// How much faster than real machines they are.
     pub pace: Pace,
     /// How thoroughly they check what they load.
@@ -122,6 +129,9 @@ pub enum PopulationError {
         /// Why not.
         source: io::Error,
     },
+    /// Its fault plan does not fit it.
+    #[error("its faults: {0}")]
+    Faults(#[from] ApplyError),
     /// The address range is too small, or nothing was chosen where something must be.
     #[error("{0}")]
     Plan(String),
@@ -131,6 +141,7 @@ pub enum PopulationError {
 #[derive(Debug)]
 pub struct Population {
     members: Vec<Member>,
+    seed: u64,
     runtime: Option<Runtime>,
     stop: CancellationToken,
 }
@@ -141,10 +152,30 @@ impl Population {
     /// # Errors
     /// See [`PopulationError`].
     pub fn raise(plan: &Plan, wiring: &Wiring, cave: Option<&Cave>) -> Result<Self, PopulationError> {
-        let runtime = runtime(cave)?;
         let stop = CancellationToken::new();
-        let members = runtime.block_on(make(plan, wiring, &stop))?;
-        Ok(Self { members, runtime: Some(runtime), stop })
+        let here = || -> Result<_, PopulationError> {
+            let runtime = runtime()?;
+            let members = runtime.block_on(make(plan, wiring, &stop))?;
+            Ok((runtime, members))
+        };
+        // Sockets belong to where the thread is that makes them, threads to where their maker is.
+        let (runtime, members) = match cave {
+            None => here()?,
+            Some(cave) => thread::scope(|scope| {
+                let inside = scope.spawn(|| cave.enter().map_err(no_threads).and_then(|()| here()));
+                let died = || no_threads(io::Error::other("the thread that entered the namespace died"));
+                inside.join().unwrap_or_else(|_| Err(died()))
+            })?,
+        };
+        let population = Self { members, seed: plan.seed, runtime: Some(runtime), stop };
+        plan.faults.apply(&population)?;
+        Ok(population)
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// All of them, in order.
@@ -200,28 +231,31 @@ impl FromStr for FirmwareWord {
     }
 }
 
-impl fmt::Display for FirmwareWord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+impl FirmwareWord {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self.0 {
             Firmware::BiosPxe => "bios",
             Firmware::BiosIpxe => "bios-ipxe",
             Firmware::UefiPxe(_) => "uefi",
             Firmware::UefiHttp(_) => "uefi-http",
-        })
+        }
     }
 }
 
-/// Threads that are in the cave: made by one that entered it.
-fn runtime(cave: Option<&Cave>) -> Result<Runtime, PopulationError> {
-    let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let built = match cave {
-        None => build(),
-        Some(cave) => thread::scope(|scope| {
-            let inside = scope.spawn(|| cave.enter().and_then(|()| build()));
-            inside.join().unwrap_or_else(|_| Err(io::Error::other("the thread that entered the namespace died")))
-        }),
-    };
-    built.map_err(|source| PopulationError::Io { what: "cannot start the machines' threads", source })
+impl fmt::Display for FirmwareWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn runtime() -> Result<Runtime, PopulationError> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(no_threads)
+}
+
+const fn no_threads(source: io::Error) -> PopulationError {
+    PopulationError::Io { what: "cannot start the machines' threads", source }
 }
 
 async fn make(plan: &Plan, wiring: &Wiring, stop: &CancellationToken) -> Result<Vec<Member>, PopulationError> {
@@ -240,13 +274,14 @@ async fn make(plan: &Plan, wiring: &Wiring, stop: &CancellationToken) -> Result<
     let personalities =
         plan.vendors.iter().map(|name| Personality::shipped(name)).collect::<Result<Vec<_>, PersonalityError>>()?;
     let mut host = Host::new(usize::try_from(plan.machines).unwrap_or(usize::MAX));
+    let casts: Vec<Cast> = (1..=plan.machines).map(|number| Cast::of(number, plan, &personalities)).collect();
+    let made = plan.faults.made(casts.iter().map(|cast| cast.target(plan.seed)))?;
+    let mut chassis = HashMap::new();
+    chassis.extend(casts.iter().map(|cast| (cast.number, Chassis::new(Arc::default()))));
+    let mut maker = Maker { host: &mut host, plan, wiring, network, made, chassis };
     let mut members = Vec::new();
-    for number in 1..=plan.machines {
-        // Every vendor with every firmware.
-        let turn = usize::try_from(number - 1).unwrap_or(0);
-        let vendor = Arc::clone(&personalities[turn % personalities.len()]);
-        let firmware = plan.firmwares[turn / personalities.len() % plan.firmwares.len()].0;
-        members.push(member(&mut host, plan, wiring, &network, (number, vendor, firmware)).await?);
+    for cast in casts {
+        members.push(maker.member(cast).await?);
     }
     let stop = stop.clone();
     tokio::spawn(async move {
@@ -256,60 +291,123 @@ async fn make(plan: &Plan, wiring: &Wiring, stop: &CancellationToken) -> Result<
     Ok(members)
 }
 
-async fn member(
-    host: &mut Host,
-    plan: &Plan,
-    wiring: &Wiring,
-    network: &Network,
-    (number, vendor, firmware): (u32, Arc<Personality>, Firmware),
-) -> Result<Member, PopulationError> {
-    let bmc = u32::from(wiring.first_bmc).checked_add(number - 1).map(Ipv4Addr::from).ok_or_else(|| {
-        PopulationError::Plan(format!("there are not that many addresses after {}", wiring.first_bmc))
-    })?;
-    let mut dice = Dice::new(plan.seed).fork(&number.to_string());
-    let truth = Arc::new(Truth::default());
-    let chassis = Chassis::new(Arc::clone(&truth));
-    let accounts = Accounts::shared(Arc::clone(&vendor), Arc::clone(&truth));
-    let order = Order {
-        make: Make::of(&vendor.name),
-        index: number,
-        firmware,
-        nics: NICS,
-        disks: DISKS.to_vec(),
-        bmc_address: bmc.to_string(),
-    };
-    let (hardware, disks) = Hardware::build(&order, &mut dice);
-    let mac = hardware.macs[0];
-    let [_, a, b, c] = number.to_be_bytes();
-    let identity = Identity {
-        address: bmc,
-        mac: MacAddr([2, 0, 1, a, b, c]),
-        guid: dice.bytes(),
-        serial: hardware.serial.clone(),
-    };
-    let bmc_faults = BmcFaults::shared();
-    let server = Server::new(
-        identity,
-        Arc::clone(&vendor),
-        chassis.clone(),
-        Arc::clone(&accounts),
-        Arc::clone(&bmc_faults),
-        dice.fork("bmc"),
-    );
-    host.add(SocketAddrV4::new(bmc, IPMI).into(), server).await?;
-    let (disks, faults) = (Disks::new(disks, Arc::clone(&truth)), Faults::default());
-    let parts = Parts {
-        chassis: chassis.clone(),
-        hardware,
-        disks: disks.clone(),
-        network: network.clone(),
-        order: BootOrder::NetworkFirst,
-        faults: faults.clone(),
-        clock: plan.clock.clone(),
-        patience: Patience::default(),
-    };
-    let machine = Machine::new(parts, dice.fork("machine"));
-    let whereabouts = machine.whereabouts();
-    tokio::spawn(machine.run());
-    Ok(Member { number, vendor, firmware, mac, bmc, chassis, accounts, bmc_faults, faults, disks, truth, whereabouts })
+/// Which machine is to be made.
+struct Cast {
+    number: u32,
+    vendor: Arc<Personality>,
+    firmware: Firmware,
+}
+
+/// What all machines are made with.
+struct Maker<'a> {
+    host: &'a mut Host,
+    plan: &'a Plan,
+    wiring: &'a Wiring,
+    network: Network,
+    made: Made,
+    chassis: HashMap<u32, Chassis>,
+}
+
+impl Cast {
+    /// Every vendor with every firmware.
+    fn of(number: u32, plan: &Plan, vendors: &[Arc<Personality>]) -> Self {
+        let turn = usize::try_from(number - 1).unwrap_or(0);
+        let vendor = Arc::clone(&vendors[turn % vendors.len()]);
+        let firmware = plan.firmwares[turn / vendors.len() % plan.firmwares.len()].0;
+        Self { number, vendor, firmware }
+    }
+
+    fn target(&self, seed: u64) -> Target<'_> {
+        let firmware = FirmwareWord(self.firmware).as_str();
+        Target { number: self.number, vendor: &self.vendor.name, firmware, seed }
+    }
+}
+
+impl Maker<'_> {
+    async fn member(&mut self, cast: Cast) -> Result<Member, PopulationError> {
+        let Cast { number, vendor, firmware } = cast;
+        let address = |number| {
+            u32::from(self.wiring.first_bmc).checked_add(number - 1).map(Ipv4Addr::from).ok_or_else(|| {
+                PopulationError::Plan(format!("there are not that many addresses after {}", self.wiring.first_bmc))
+            })
+        };
+        let bmc = address(number)?;
+        // Whose BMC is in this chassis: the other one's, if they are swapped.
+        let inside = self.made.chassis.iter().find(|(_, chassis)| **chassis == number).map_or(number, |(n, _)| *n);
+        let mut dice = self.dice(number);
+        let order = Order {
+            make: Make::of(&vendor.name),
+            index: number,
+            firmware,
+            nics: NICS,
+            disks: self.plan.disks.clone(),
+            bmc_address: address(inside)?.to_string(),
+        };
+        let (mut hardware, disks) = Hardware::build(&order, &mut dice);
+        if let Some(other) = self.made.uuid.get(&number) {
+            hardware.uuid = Hardware::build(&order, &mut self.dice(*other)).0.uuid;
+        }
+        let chassis = self.chassis_of(number)?;
+        let truth = Arc::clone(chassis.truth());
+        let bmc_faults = BmcFaults::shared();
+        let accounts = self.controller(number, &vendor, &hardware.serial, &bmc_faults, &mut dice).await?;
+        let (disks, faults) = (Disks::new(disks, Arc::clone(&truth)), Faults::default());
+        let mac = hardware.macs[0];
+        let parts = Parts {
+            chassis: chassis.clone(),
+            hardware,
+            disks: disks.clone(),
+            network: self.network.clone(),
+            order: BootOrder::NetworkFirst,
+            faults: faults.clone(),
+            clock: self.plan.clock.clone(),
+            patience: Patience::default(),
+        };
+        let machine = Machine::new(parts, dice.fork("machine"));
+        let whereabouts = machine.whereabouts();
+        tokio::spawn(machine.run());
+        Ok(Member {
+            number,
+            vendor,
+            firmware,
+            mac,
+            bmc,
+            chassis,
+            accounts,
+            bmc_faults,
+            faults,
+            disks,
+            truth,
+            whereabouts,
+        })
+    }
+
+    /// The BMC at the address of machine `number`, wherever it is built in.
+    async fn controller(
+        &mut self,
+        number: u32,
+        vendor: &Arc<Personality>,
+        serial: &str,
+        faults: &SharedFaults,
+        dice: &mut Dice,
+    ) -> Result<SharedAccounts, PopulationError> {
+        let chassis = self.chassis_of(*self.made.chassis.get(&number).unwrap_or(&number))?;
+        let accounts = Accounts::shared(Arc::clone(vendor), Arc::clone(chassis.truth()));
+        let [_, a, b, c] = number.to_be_bytes();
+        let address = Ipv4Addr::from(u32::from(self.wiring.first_bmc).saturating_add(number - 1));
+        let identity =
+            Identity { address, mac: MacAddr([2, 0, 1, a, b, c]), guid: dice.bytes(), serial: serial.to_owned() };
+        let (shared, faults) = (Arc::clone(&accounts), Arc::clone(faults));
+        let server = Server::new(identity, Arc::clone(vendor), chassis, shared, faults, dice.fork("bmc"));
+        self.host.add(SocketAddrV4::new(address, IPMI).into(), server).await?;
+        Ok(accounts)
+    }
+
+    fn chassis_of(&self, number: u32) -> Result<Chassis, PopulationError> {
+        Ok(self.chassis.get(&number).cloned().ok_or(ApplyError::NoMachine(number))?)
+    }
+
+    fn dice(&self, number: u32) -> Dice {
+        Dice::new(self.plan.seed).fork(&number.to_string())
+    }
 }

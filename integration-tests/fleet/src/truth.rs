@@ -38,6 +38,8 @@ words! {
         LoginRefused = "login-refused",
         /// The BMC locked somebody out after wrong passwords.
         Lockout = "lockout",
+        /// A fault had the BMC take in a packet without a word.
+        Unanswered = "unanswered",
     }
 }
 

@@ -108,7 +108,7 @@ impl Agent<'_> {
         for (n, disk) in all.into_iter().enumerate() {
             self.work_for(ERASE).await;
             if self.faults.disk_fails(&disk.serial, DiskWork::Erase) {
-                failures.push(format!("{}: Input/output error (os error 5)", disk.name));
+                failures.push(format!("{} ({}): Input/output error (os error 5)", disk.name, disk.serial));
                 continue;
             }
             self.disks.wipe(n);

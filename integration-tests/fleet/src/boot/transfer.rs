@@ -30,6 +30,8 @@ fn copies(faults: &Faults, dice: &mut Dice) -> usize {
         Fault::NeverBoot
         | Fault::DieInWrite { .. }
         | Fault::DiskFails { .. }
+        | Fault::LoseReport
+        | Fault::BootNic { .. }
         | Fault::ClockSkew { .. }
         | Fault::Delay { .. } => None,
     });

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use super::crypto::Suite;
+
 /// So many faults are kept at a time.
 const MOST: usize = 64;
 
@@ -22,6 +24,8 @@ pub enum Selector {
     Discovery,
     /// Open Session requests.
     OpenSession,
+    /// Open Session requests that propose this cipher suite (3 or 17).
+    OpenSuite(u8),
     /// RAKP message 1.
     Rakp1,
     /// RAKP message 3.
@@ -84,10 +88,17 @@ pub struct Fault {
 pub(super) enum Step {
     Ping,
     Discovery,
-    OpenSession,
+    /// With the authentication algorithm that is proposed (IPMI 2.0 table 13-17).
+    OpenSession {
+        authentication: Option<u8>,
+    },
     Rakp1,
     Rakp3,
-    Command { netfn: u8, command: u8, tests_password: bool },
+    Command {
+        netfn: u8,
+        command: u8,
+        tests_password: bool,
+    },
 }
 
 /// What the faults that a packet meets do together.
@@ -106,7 +117,11 @@ pub(super) struct Effects {
 
 /// The faults of one BMC.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults {
+    /// Each with the number by which it is taken back.
+    all: Vec<(u64, Fault)>,
+    next: u64,
+}
 
 impl Fault {
     /// Acts on everything that it meets, from now on.
@@ -135,23 +150,35 @@ impl Faults {
         SharedFaults::default()
     }
 
-    /// Adds a fault; `false` if there are too many.
-    pub fn add(&mut self, fault: Fault) -> bool {
-        let room = self.0.len() < MOST;
-        if room {
-            self.0.push(fault);
+    /// Adds a fault; `None` if there are too many. The number is for [`Faults::remove`].
+    pub fn add(&mut self, fault: Fault) -> Option<u64> {
+        if self.all.len() >= MOST {
+            return None;
         }
-        room
+        self.next += 1;
+        self.all.push((self.next, fault));
+        Some(self.next)
+    }
+
+    /// Takes back one fault, if it is still there.
+    pub fn remove(&mut self, number: u64) {
+        self.all.retain(|(n, _)| *n != number);
+    }
+
+    /// What is still to happen.
+    #[must_use]
+    pub fn left(&self) -> Vec<Fault> {
+        self.all.iter().map(|(_, fault)| fault.clone()).collect()
     }
 
     /// Takes back all faults.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.all.clear();
     }
 
     fn meet(&mut self, step: Step) -> Effects {
         let mut effects = Effects::default();
-        for fault in self.0.iter_mut().filter(|fault| fault.on.meets(step)) {
+        for (_, fault) in self.all.iter_mut().filter(|(_, fault)| fault.on.meets(step)) {
             if fault.skip > 0 {
                 fault.skip -= 1;
                 continue;
@@ -161,7 +188,7 @@ impl Faults {
             }
             effects.add(fault.action);
         }
-        self.0.retain(|fault| fault.count != Some(0));
+        self.all.retain(|(_, fault)| fault.count != Some(0));
         effects
     }
 }
@@ -193,7 +220,11 @@ impl Selector {
             Self::Any => true,
             Self::Ping => step == Step::Ping,
             Self::Discovery => step == Step::Discovery,
-            Self::OpenSession => step == Step::OpenSession,
+            Self::OpenSession => matches!(step, Step::OpenSession { .. }),
+            Self::OpenSuite(suite) => {
+                let algorithm = Suite::from_number(suite).map(|suite| suite.algorithms()[0]);
+                algorithm.is_some() && step == Step::OpenSession { authentication: algorithm }
+            }
             Self::Rakp1 => step == Step::Rakp1,
             Self::Rakp3 => step == Step::Rakp3,
             Self::Commands => matches!(step, Step::Command { .. }),
@@ -216,11 +247,11 @@ mod tests {
     #[test]
     fn the_nth_match_is_hit_once() {
         let mut faults = Faults::default();
-        assert!(faults.add(Fault::nth(Selector::Rakp1, Action::Drop, 2)));
+        assert!(faults.add(Fault::nth(Selector::Rakp1, Action::Drop, 2)).is_some());
         let hits: Vec<_> =
             [Step::Rakp1, Step::Rakp3, Step::Rakp1, Step::Rakp1].map(|step| faults.meet(step).drop).into();
         assert_eq!(hits, [false, false, true, false]);
-        assert!(faults.0.is_empty());
+        assert!(faults.left().is_empty());
     }
 
     #[test]
@@ -232,9 +263,27 @@ mod tests {
     }
 
     #[test]
+    fn a_suite_is_told_by_what_is_proposed() {
+        let meets = |suite, authentication| Selector::OpenSuite(suite).meets(Step::OpenSession { authentication });
+        assert!(meets(17, Some(3)) && meets(3, Some(1)) && !meets(17, Some(1)) && !meets(17, None) && !meets(9, None));
+        assert!(Selector::OpenSession.meets(Step::OpenSession { authentication: None }));
+    }
+
+    #[test]
+    fn a_fault_is_taken_back_by_its_number() {
+        let mut faults = Faults::default();
+        let (first, second) = (faults.add(Fault::black_hole()), faults.add(Fault::black_hole()));
+        assert!(first != second);
+        faults.remove(first.unwrap());
+        assert!(faults.left().len() == 1 && faults.meet(Step::Ping).drop);
+        faults.remove(second.unwrap());
+        assert!(!faults.meet(Step::Ping).drop);
+    }
+
+    #[test]
     fn faults_are_bounded() {
         let mut faults = Faults::default();
-        assert_eq!((0..100).filter(|_| faults.add(Fault::black_hole())).count(), MOST);
+        assert_eq!((0..100).filter(|_| faults.add(Fault::black_hole()).is_some()).count(), MOST);
         faults.clear();
         assert!(!faults.meet(Step::Ping).drop);
     }

@@ -54,12 +54,20 @@ impl Kind {
         }
     }
 
-    pub(super) const fn step(self) -> Step {
+    pub(super) fn step(self, payload: &[u8]) -> Step {
         match self {
-            Self::Open => Step::OpenSession,
+            Self::Open => Step::OpenSession { authentication: proposed(payload) },
             Self::Rakp1 => Step::Rakp1,
             Self::Rakp3 => Step::Rakp3,
         }
+    }
+}
+
+/// The authentication algorithm of an Open Session request, if it names one.
+fn proposed(payload: &[u8]) -> Option<u8> {
+    match payload.get(8..16)? {
+        [0, _, _, 8, algorithm, ..] => Some(algorithm & 0x3f),
+        _ => None,
     }
 }
 

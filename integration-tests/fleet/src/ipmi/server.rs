@@ -22,6 +22,7 @@ use crate::{
     chassis::Chassis,
     dice::Dice,
     personality::Personality,
+    truth::Fact,
 };
 
 /// Payload type of an IPMI message.
@@ -149,6 +150,7 @@ impl Server {
         let request = self.admit(bytes, now)?;
         let effects = faults::meet(&self.faults, request.step()?);
         if effects.drop {
+            self.chassis.truth().count(Fact::Unanswered);
             return None;
         }
         let packet = match request {
@@ -254,7 +256,7 @@ impl Request {
         match self {
             Self::Ping(_) => Some(Step::Ping),
             Self::Discovery { .. } => Some(Step::Discovery),
-            Self::Handshake { kind, .. } => Some(kind.step()),
+            Self::Handshake { kind, payload } => Some(kind.step(payload)),
             Self::Session { message, .. } => {
                 let message = Message::parse(message)?;
                 let (netfn, command) = (message.netfn, message.command);

@@ -37,6 +37,13 @@ pub enum Fault {
         /// Ahead, or behind if negative.
         seconds: i64,
     },
+    /// The rack's answer to a report of the agent is lost, so that it is told again.
+    LoseReport,
+    /// The firmware boots from this network card first, as after an update that turned the order round.
+    BootNic {
+        /// Counted from 0.
+        nic: usize,
+    },
     /// A stage takes longer.
     Delay {
         /// Which.
@@ -114,6 +121,8 @@ impl Faults {
             | Fault::NeverBoot
             | Fault::DieInWrite { .. }
             | Fault::DiskFails { .. }
+            | Fault::LoseReport
+            | Fault::BootNic { .. }
             | Fault::ClockSkew { .. } => None,
         });
         delay.unwrap_or_default()

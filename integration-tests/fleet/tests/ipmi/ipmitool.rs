@@ -113,7 +113,7 @@ fn an_account_is_made_and_works_with_what_it_may_do() {
 #[test]
 fn faults_are_met_by_a_real_console() {
     let (_rig, bmc) = Rig::one("supermicro");
-    let fault = |fault| assert!(bmc.faults.lock().unwrap().add(fault));
+    let fault = |fault| assert!(bmc.faults.lock().unwrap().add(fault).is_some());
     for on in [Selector::OpenSession, Selector::Rakp1, Selector::Rakp3, Selector::PowerReads] {
         fault(Fault::nth(on, Action::DropAnswer, 1));
         fault(Fault::nth(on, Action::Duplicate, 2));

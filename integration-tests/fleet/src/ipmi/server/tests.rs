@@ -52,7 +52,7 @@ impl Console {
     }
 
     fn fault(&self, fault: Fault) {
-        assert!(self.server.faults.lock().unwrap().add(fault));
+        assert!(self.server.faults.lock().unwrap().add(fault).is_some());
     }
 
     fn send(&mut self, bytes: &[u8]) -> Vec<Datagram> {
