@@ -21,7 +21,7 @@ use crate::crash::{Crash, Point, Work};
 use self::{
     account::{Account, Ensured},
     gate::Gate,
-    ipmi::lanplus::Pace,
+    ipmi::lanplus::{KnownSuites, Pace},
     power::Patience,
 };
 
@@ -89,6 +89,8 @@ pub struct Login {
     pub username: String,
     /// Password, at most 20 bytes.
     pub password: Secret<String>,
+    /// What is known of BMCs' cipher suites; [`Bmcs`] puts its own here.
+    pub suites: KnownSuites,
 }
 
 /// What a BMC says of itself.
@@ -115,6 +117,7 @@ pub struct Bmcs {
     pace: Pace,
     patience: Patience,
     crash: Crash,
+    suites: KnownSuites,
 }
 
 impl Bmcs {
@@ -130,12 +133,16 @@ impl Bmcs {
         Self { crash, ..self }
     }
 
+    fn informed(&self, login: &Login) -> Login {
+        Login { suites: self.suites.clone(), ..login.clone() }
+    }
+
     /// Logs in and asks what it is.
     ///
     /// # Errors
     /// See [`BmcError`].
     pub async fn probe(&self, login: &Login) -> Result<Probe, BmcError> {
-        let _turn = self.gate.enter(login.address).await?;
+        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
         ipmi::probe(login, self.pace).await
     }
 
@@ -144,7 +151,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn power(&self, login: &Login) -> Result<PowerState, BmcError> {
-        let _turn = self.gate.enter(login.address).await?;
+        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
         power::get(login, self.pace).await
     }
 
@@ -153,7 +160,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the chassis does not get there in time.
     pub async fn set_power(&self, login: &Login, wanted: PowerState) -> Result<(), BmcError> {
-        let _turn = self.gate.enter(login.address).await?;
+        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
         power::set(login, self.pace, self.patience, wanted, &self.commanded(Work::SetPower)).await
     }
 
@@ -162,7 +169,7 @@ impl Bmcs {
     /// # Errors
     /// As for [`Bmcs::set_power`].
     pub async fn cycle_power(&self, login: &Login) -> Result<(), BmcError> {
-        let _turn = self.gate.enter(login.address).await?;
+        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
         let commanded = self.commanded(Work::CyclePower);
         power::set(login, self.pace, self.patience, PowerState::Off, &commanded).await?;
         power::set(login, self.pace, self.patience, PowerState::On, &commanded).await
@@ -173,7 +180,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn set_boot_device(&self, login: &Login, device: BootDevice, uefi: bool) -> Result<(), BmcError> {
-        let _turn = self.gate.enter(login.address).await?;
+        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
         power::set_boot_device(login, self.pace, device, uefi).await
     }
 
@@ -182,7 +189,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; what was written to the account's slot has been undone unless the text says otherwise.
     pub async fn ensure_account(&self, login: &Login, account: &Account) -> Result<Ensured, BmcError> {
-        let _turn = self.gate.enter(login.address).await?;
+        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
         account::ensure(login, self.pace, account, &self.crash).await
     }
 

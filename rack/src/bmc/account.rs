@@ -45,7 +45,7 @@ impl Account {
     }
 
     fn login(&self, admin: &Login) -> Login {
-        Login { address: admin.address, username: self.username.clone(), password: self.password.clone() }
+        Login { username: self.username.clone(), password: self.password.clone(), ..admin.clone() }
     }
 }
 

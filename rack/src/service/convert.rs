@@ -23,7 +23,7 @@ use farrier_proto::{
 use ipnet::Ipv4Net;
 
 use crate::{
-    bmc::{Login, account::Account},
+    bmc::{Login, account::Account, ipmi::lanplus::KnownSuites},
     boot::intent::{BlobRef, Ephemeral, EphemeralImage, Intent, Interface, Snapshot, Subnet, Target},
 };
 
@@ -96,7 +96,7 @@ impl Checked for proto::Bmc {
             return Err(Invalid::new(&at("password"), "must be at most 20 bytes, none of them zero"));
         }
         let address = SocketAddrV4::new(address, port);
-        Ok(Login { address, username: self.username, password: self.password.into() })
+        Ok(Login { address, username: self.username, password: self.password.into(), suites: KnownSuites::default() })
     }
 }
 

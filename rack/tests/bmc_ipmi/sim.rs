@@ -9,7 +9,11 @@ use std::{
 };
 
 use farrier_common::hardware::PowerState;
-use farrier_rack::bmc::{Bmcs, Login, ipmi::lanplus::Pace, power::Patience};
+use farrier_rack::bmc::{
+    Bmcs, Login,
+    ipmi::lanplus::{KnownSuites, Pace},
+    power::Patience,
+};
 use tempfile::TempDir;
 
 pub(crate) const ADMIN: (&str, &str) = ("root", "calvin");
@@ -105,7 +109,7 @@ impl Sim {
     }
 
     pub(crate) fn login(&self, username: &str, password: &str) -> Login {
-        Login { address: self.address, username: username.into(), password: password.to_owned().into() }
+        Login { address: self.address, username: username.into(), password: password.to_owned().into(), suites: KnownSuites::default() }
     }
 
     /// Content of one of the chassis' files.

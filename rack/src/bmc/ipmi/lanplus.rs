@@ -5,6 +5,7 @@
 
 mod exchange;
 mod handshake;
+mod known;
 mod packet;
 mod suite;
 mod window;
@@ -14,7 +15,7 @@ use std::{io, time::Duration};
 use ipmi_rs_core::connection::{IpmiCommand, Message};
 use thiserror::Error;
 
-pub use self::suite::Suite;
+pub use self::{known::KnownSuites, suite::Suite};
 use self::{
     exchange::{Line, Sent},
     packet::Sealer,

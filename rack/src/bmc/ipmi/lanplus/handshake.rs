@@ -18,6 +18,9 @@ const NAME_ONLY: u8 = 0x10;
 /// Handshakes that may be begun anew because a retransmission had confused the BMC.
 const FRESH_STARTS: u32 = 4;
 
+/// The first suite is given up after the first wait so many times over, where another may do.
+const FIRST_SUITE: u32 = 3;
+
 const CAPABILITIES: &str = "Get Channel Authentication Capabilities";
 const OPEN: &str = "Open Session";
 const FIRST: &str = "RAKP 1";
@@ -28,9 +31,12 @@ pub(super) async fn open(login: &Login, pace: Pace) -> Result<Session, SessionEr
     let mut starts = 0;
     loop {
         let mut line = Line::open(login.address, pace).await?;
-        let ids = begin(&mut line).await?;
+        let ids = begin(&mut line, login).await?;
         let error = match authenticate(&mut line, login, ids).await {
-            Ok(ready) => return Ok(ready.session(line)),
+            Ok(ready) => {
+                login.suites.learn(login.address, ready.ids.suite);
+                return Ok(ready.session(line));
+            }
             Err(error) => error,
         };
         starts += 1;
@@ -44,20 +50,36 @@ pub(super) async fn open(login: &Login, pace: Pace) -> Result<Session, SessionEr
 }
 
 /// Up to where repetition confuses nothing.
-async fn begin(line: &mut Line) -> Result<Ids, SessionError> {
+async fn begin(line: &mut Line, login: &Login) -> Result<Ids, SessionError> {
     capabilities(line).await?;
-    let mut last = String::new();
-    for suite in Suite::ALL {
-        match negotiate(line, suite).await {
-            Ok(ids) => return Ok(ids),
-            // Table 13-15: invalid authentication, integrity or confidentiality algorithm, no matching suite, illegal parameter.
-            Err(error @ SessionError::Status { code: 0x04 | 0x05 | 0x10..=0x12, .. }) => last = error.to_string(),
-            // Old BMCs do not answer to algorithms that they do not know. This one answered a moment ago.
-            Err(error @ SessionError::Silent { .. }) if suite == Suite::Seventeen => last = error.to_string(),
-            Err(error) => return Err(error),
+    if login.suites.is_three(login.address) {
+        match negotiate(line, Suite::Three).await {
+            // Its firmware may be another by now.
+            Err(error) if is_refusal(&error) => {}
+            other => return other,
         }
     }
-    Err(SessionError::NoSuite(last))
+    // Old BMCs do not answer to algorithms that they do not know, and this one answered a moment ago.
+    let pace = line.pace;
+    line.pace.deadline = pace.deadline.min(pace.first.saturating_mul(FIRST_SUITE));
+    let best = negotiate(line, Suite::Seventeen).await;
+    line.pace = pace;
+    let silent = matches!(best, Err(SessionError::Silent { .. }));
+    if !silent && !best.as_ref().is_err_and(is_refusal) {
+        return best;
+    }
+    match negotiate(line, Suite::Three).await {
+        // It knows better ones: the packets were lost.
+        Err(error) if silent && is_refusal(&error) => negotiate(line, Suite::Seventeen).await,
+        Err(error) if is_refusal(&error) => Err(SessionError::NoSuite(error.to_string())),
+        other => other,
+    }
+}
+
+/// Is the suite refused? IPMI 2.0 table 13-15: invalid authentication, integrity or confidentiality algorithm, no matching
+/// suite, illegal parameter.
+const fn is_refusal(error: &SessionError) -> bool {
+    matches!(error, SessionError::Status { code: 0x04 | 0x05 | 0x10..=0x12, .. })
 }
 
 /// Finds out whether a BMC is there and speaks IPMI 2.0. It also wakes slow ones.

@@ -16,6 +16,7 @@ pub enum Suite {
 
 impl Suite {
     /// In order of preference.
+    #[cfg(test)]
     pub(super) const ALL: [Self; 2] = [Self::Seventeen, Self::Three];
 
     /// Its number in the specification.

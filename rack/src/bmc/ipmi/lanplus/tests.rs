@@ -138,7 +138,7 @@ impl Peer {
     }
 
     fn login(&self, password: &str) -> Login {
-        Login { address: self.0, username: "root".into(), password: password.to_owned().into() }
+        Login { address: self.0, username: "root".into(), password: password.to_owned().into(), suites: KnownSuites::default() }
     }
 }
 
@@ -163,6 +163,17 @@ async fn the_best_suite_that_the_bmc_takes_is_used() {
         let wrong = Session::open(&peer.login("hobbes"), QUICK).await.unwrap_err();
         assert!(matches!(wrong, SessionError::BadLogin(_)), "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_suite_that_is_not_answered_costs_little_and_is_not_asked_for_again() {
+    let peer = Peer::bmc(Suite::Three, Otherwise::Ignore).await;
+    let (login, pace) = (peer.login("calvin"), Pace { deadline: Duration::from_secs(60), ..QUICK });
+    Session::open(&login, pace).await.unwrap().close().await;
+    assert!(login.suites.is_three(login.address));
+    let start = tokio::time::Instant::now();
+    Session::open(&login, pace).await.unwrap().close().await;
+    assert!(start.elapsed() < QUICK.first * 3, "{:?}", start.elapsed());
 }
 
 /// A peer that answers each message with the right kind and tag, a status and then noise.
