@@ -1,11 +1,13 @@
 //! The rack's store of images: files named by their SHA-256, fetched from the region when first needed.
 //!
-//! A file under its final name is complete, verified and on the disk. One download per digest runs at a time, whoever asks;
+//! A file under its final name was complete, verified and on the disk; before it is used it is verified again, unless it is
+//! untouched since this process did so. One that is not what it was is fetched anew. One download per digest runs at a time, whoever asks;
 //! it goes on when the asker leaves, and a broken one is resumed where it stopped.
 
 use std::{
     collections::HashMap,
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -68,6 +70,8 @@ pub struct Blobs(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     source: Gateway,
+    /// Files that this process verified, by digest, as they were then.
+    verified: Mutex<HashMap<String, Stamp>>,
     /// Downloads under way, by digest.
     flights: Mutex<HashMap<String, watch::Receiver<Outcome>>>,
     tasks: TaskTracker,
@@ -84,7 +88,7 @@ impl Blobs {
     /// The folder cannot be made.
     pub fn open(dir: PathBuf, source: Gateway) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
-        Ok(Self(Arc::new(Inner { dir, source, flights: Mutex::default(), tasks: TaskTracker::new() })))
+        Ok(Self(Arc::new(Inner { dir, source, verified: Mutex::default(), flights: Mutex::default(), tasks: TaskTracker::new() })))
     }
 
     /// The file that holds `blob`, fetched first if need be.
@@ -93,7 +97,7 @@ impl Blobs {
     /// It cannot be fetched, differs from what was asked for, or cannot be stored.
     pub async fn ensure(&self, blob: &BlobRef) -> Result<PathBuf, BlobError> {
         let path = self.path(&blob.sha256)?;
-        if self.0.holds(&path, blob).await? {
+        if self.0.is_untouched(&path, blob).await? {
             return Ok(path);
         }
         let mut flight = self.join_flight(blob);
@@ -145,16 +149,35 @@ impl Drop for Flight<'_> {
 }
 
 impl Inner {
+    /// Is the file there as this process verified it? Quick: for every request.
+    async fn is_untouched(&self, path: &Path, blob: &BlobRef) -> Result<bool, BlobError> {
+        let Some(stamp) = stamp(path).await.map_err(|e| io_error(&blob.sha256, e))? else { return Ok(false) };
+        let known = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.sha256).copied();
+        if known == Some(stamp) { fits(&stamp, blob).map(|()| true) } else { Ok(false) }
+    }
+
+    /// Is the file there and true? Reads all of it; what is not true goes.
     async fn holds(&self, path: &Path, blob: &BlobRef) -> Result<bool, BlobError> {
-        match fs::metadata(path).await {
-            Ok(found) if found.len() == blob.size => Ok(true),
-            Ok(found) => Err(BlobError::Corrupt {
-                sha256: blob.sha256.clone(),
-                detail: format!("{} bytes were announced, the content of that digest has {}", blob.size, found.len()),
-            }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(io_error(&blob.sha256, e)),
+        let failed = |e| io_error(&blob.sha256, e);
+        if self.is_untouched(path, blob).await? {
+            return Ok(true);
         }
+        let Some(before) = stamp(path).await.map_err(failed)? else { return Ok(false) };
+        let mut file = fs::File::open(path).await.map_err(failed)?;
+        let (_, digest) = read(&mut file).await.map_err(failed)?;
+        let found = hex::encode(digest.finalize());
+        if found != blob.sha256 {
+            tracing::warn!(sha256 = blob.sha256, found, "a stored blob is not what it was; fetching it anew");
+            fs::remove_file(path).await.map_err(failed)?;
+            return Ok(false);
+        }
+        fits(&before, blob)?;
+        self.note(&blob.sha256, before);
+        Ok(true)
+    }
+
+    fn note(&self, sha256: &str, stamp: Stamp) {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256.to_owned(), stamp);
     }
 
     async fn fetch(&self, blob: &BlobRef) -> Result<(), BlobError> {
@@ -175,7 +198,13 @@ impl Inner {
                         tracing::warn!(sha256 = blob.sha256, "resumed blob does not verify; fetching it anew");
                         continue;
                     }
-                    landed => return landed,
+                    landed => {
+                        landed?;
+                        if let Some(stamp) = stamp(&path).await.map_err(|e| io_error(&blob.sha256, e))? {
+                            self.note(&blob.sha256, stamp);
+                        }
+                        return Ok(());
+                    }
                 }
             }
             partial.file.sync_data().await.map_err(|e| io_error(&blob.sha256, e))?;
@@ -234,14 +263,7 @@ impl<'a> Partial<'a> {
         if file.metadata().await?.len() > blob.size {
             file.set_len(0).await?;
         }
-        let (mut length, mut digest) = (0, Sha256::new());
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let read = file.read(&mut buffer).await?;
-            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-            digest.update(bytes);
-            length += bytes.len() as u64;
-        }
+        let (length, digest) = read(&mut file).await?;
         Ok(Self { blob, path, file, length, digest })
     }
 
@@ -270,6 +292,48 @@ impl<'a> Partial<'a> {
         landing.await.map_err(|e| io_error(sha256, e))?;
         tracing::info!(sha256, bytes = self.length, "blob stored");
         Ok(())
+    }
+}
+
+/// What changes with every change of a file's content, whoever makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    inode: u64,
+    /// Of content and name: seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+async fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
+    match fs::metadata(path).await {
+        Ok(found) => {
+            Ok(Some(Stamp { length: found.len(), inode: found.ino(), changed: (found.ctime(), found.ctime_nsec()) }))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// A true file of another size than was announced: the announcement is wrong.
+fn fits(stamp: &Stamp, blob: &BlobRef) -> Result<(), BlobError> {
+    if stamp.length == blob.size {
+        return Ok(());
+    }
+    Err(BlobError::Corrupt {
+        sha256: blob.sha256.clone(),
+        detail: format!("{} bytes were announced, the content of that digest has {}", blob.size, stamp.length),
+    })
+}
+
+/// Length and digest of all that is left of a file.
+async fn read(file: &mut fs::File) -> io::Result<(u64, Sha256)> {
+    let (mut length, mut digest) = (0, Sha256::new());
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer).await?;
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok((length, digest)) };
+        digest.update(bytes);
+        length += bytes.len() as u64;
     }
 }
 

@@ -87,6 +87,30 @@ async fn what_does_not_verify_is_not_kept() {
 }
 
 #[tokio::test]
+async fn what_changed_on_the_racks_disk_is_fetched_anew_before_it_is_used() {
+    let (fake, blobs, dir, gateway) = start().await;
+    let bytes = content(5_000);
+    let blob = BlobRef { sha256: fake.hold(&bytes), size: 5_000 };
+    let path = blobs.ensure(&blob).await.unwrap();
+
+    // Its end is lost while the rack runs.
+    fs::write(&path, &bytes[..3_000]).unwrap();
+    assert_eq!(fs::read(blobs.ensure(&blob).await.unwrap()).unwrap(), bytes);
+
+    // It rots while the rack does not run.
+    let mut rotten = bytes.clone();
+    rotten[2_500] ^= 1;
+    fs::write(&path, &rotten).unwrap();
+    let again = Blobs::open(dir.path().join("blobs"), gateway.clone()).unwrap();
+    assert_eq!(fs::read(again.ensure(&blob).await.unwrap()).unwrap(), bytes);
+    assert_eq!(fake.state().downloads, [0, 0, 0]);
+
+    let third = Blobs::open(dir.path().join("blobs"), gateway).unwrap();
+    third.ensure(&blob).await.unwrap();
+    assert_eq!(fake.state().downloads.len(), 3, "what is true is not fetched");
+}
+
+#[tokio::test]
 async fn refusals_are_told_apart() {
     let (fake, blobs, _dir, gateway) = start().await;
     let blob = |sha256: String| BlobRef { sha256, size: 1 };
