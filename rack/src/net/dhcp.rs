@@ -180,8 +180,11 @@ impl Server {
             self.recent.asked(request.mac, now);
         }
         let view = View { server: self.address, http_port: self.http_port, boot: &self.boot };
-        let Outcome { reply, note } = reply::reply(request, &view, &mut self.leases.table(), now);
+        let Outcome { reply, note, alarm } = reply::reply(request, &view, &mut self.leases.table(), now);
         if let Some(note) = note {
+            if alarm {
+                tracing::warn!(mac = %request.mac, note, "a machine gets no address");
+            }
             let intent = self.boot.by_mac(request.mac);
             self.steps.record(Step::new(now, request.mac, intent.as_deref(), StepKind::Dhcp, &note));
         }

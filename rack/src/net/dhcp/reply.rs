@@ -37,6 +37,8 @@ pub(super) struct Outcome {
     pub(super) reply: Option<Reply>,
     /// What happened, for people, if it is part of a boot.
     pub(super) note: Option<String>,
+    /// Somebody has to do something, or a machine waits for good.
+    pub(super) alarm: bool,
 }
 
 /// An answer.
@@ -80,11 +82,11 @@ pub(super) fn reply(request: &Request, view: &View<'_>, leases: &mut Table, now:
         Kind::Decline => {
             let declined = request.requested.filter(|address| leases.decline(request.mac, *address, now));
             let note = declined.map(|address| format!("DECLINE {address}: in use by somebody whom we do not know"));
-            Outcome { reply: None, note }
+            Outcome { note, ..Outcome::default() }
         }
         Kind::Release => {
             let released = leases.release(request.mac, request.ciaddr, now);
-            Outcome { reply: None, note: released.then(|| format!("RELEASE {}", request.ciaddr)) }
+            Outcome { note: released.then(|| format!("RELEASE {}", request.ciaddr)), ..Outcome::default() }
         }
         Kind::Inform if request.ciaddr.is_unspecified() => Outcome::default(),
         Kind::Inform => {
@@ -109,7 +111,7 @@ fn discover(request: &Request, view: &View<'_>, asker: &Asker<'_>, leases: &mut 
     let client = loader::describe(request);
     let Some(address) = leases.offer(asker, request.requested, now) else {
         let note = format!("DISCOVER: no address is free on {} ({client})", asker.subnet.cidr);
-        return Outcome { reply: None, note: Some(note) };
+        return Outcome { reply: None, note: Some(note), alarm: true };
     };
     let message = lease(request, view, MessageType::Offer, asker.subnet, address);
     let to = destination(request, address);
@@ -237,7 +239,7 @@ fn raw(code: u8, value: Vec<u8>) -> DhcpOption {
 
 impl Outcome {
     fn send(message: Message, to: Destination, durable: bool, note: Option<String>) -> Self {
-        Self { reply: Some(Reply { message, to, durable }), note }
+        Self { reply: Some(Reply { message, to, durable }), note, alarm: false }
     }
 }
 

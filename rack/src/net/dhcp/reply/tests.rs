@@ -455,7 +455,7 @@ fn a_full_range_is_told_and_not_answered() {
     }
     let outcome = world.ask(Client::UefiPxe, Fields { kind: DISCOVER, n: 7, ..Fields::default() });
     assert!(outcome.reply.is_none());
-    assert!(outcome.note.unwrap().contains("no address is free on 10.77.0.0/24"));
+    assert!(outcome.alarm && outcome.note.unwrap().contains("no address is free on 10.77.0.0/24"));
 }
 
 #[test]
