@@ -12,7 +12,7 @@ use farrier_integration_tests::lab::Lab;
 
 use super::{
     Script, Step,
-    command::{Command, Damage, DiskDeed, FleetOptions, PowerDeed, SiteOptions, Verb, state_word},
+    command::{Command, Damage, DiskDeed, FleetOptions, PowerDeed, Process, SiteOptions, Verb, state_word},
     normal, render,
     site::{IMAGE, Works},
 };
@@ -117,7 +117,10 @@ impl Stage {
             Command::Fault(line) => self.fault(line)?,
             Command::Heal(who) => self.heal(who)?,
             Command::Faults(who) => return self.faults(who),
-            Command::End { process, kill, after, lasts } => self.works()?.end(*process, *kill, *after, *lasts)?,
+            Command::End { process, kill, after, lasts } => {
+                self.undisturbed(*process)?;
+                self.works()?.end(*process, *kill, *after, *lasts)?;
+            }
             Command::Start(process) => self.works()?.start_again(*process)?,
             Command::Explain(number) => return self.explain(*number),
             Command::Timeline(number, text, bound) => self.timeline(*number, text, *bound)?,
@@ -212,7 +215,8 @@ impl Stage {
         });
         let end = Instant::now() + limit;
         loop {
-            match take.recv_timeout(LOOK) {
+            let next = self.works.as_ref().and_then(Works::next).unwrap_or(LOOK);
+            match take.recv_timeout(next.min(LOOK)) {
                 Ok(done) => return Ok(done),
                 Err(mpsc::RecvTimeoutError::Disconnected) => bail!("what was asked for has died"),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -244,6 +248,14 @@ impl Stage {
     pub(super) fn wait(&mut self, time: Duration) -> anyhow::Result<()> {
         let limit = time + ANSWER;
         self.drive(limit, async move { tokio::time::sleep(time).await })
+    }
+
+    /// Waits until what was to happen to `process` by itself has happened.
+    fn undisturbed(&mut self, process: Process) -> anyhow::Result<()> {
+        self.look(ANSWER, |stage| {
+            let awaits = stage.works()?.awaits(process);
+            Ok(if awaits { Err(format!("the {process} is still to be ended or started")) } else { Ok(()) })
+        })
     }
 
     fn power(&self, who: &Selector, deed: PowerDeed) -> anyhow::Result<()> {

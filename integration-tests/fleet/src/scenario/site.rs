@@ -121,6 +121,16 @@ impl Works {
         Ok(())
     }
 
+    /// Is something still to happen to `process` by itself?
+    pub(super) fn awaits(&self, process: Process) -> bool {
+        self.timers.iter().any(|timer| timer.process == process)
+    }
+
+    /// How long until something is to happen by itself.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.timers.iter().map(|timer| timer.at.saturating_duration_since(Instant::now())).min()
+    }
+
     fn act(&mut self, process: Process, deed: Deed) -> anyhow::Result<()> {
         match deed {
             Deed::Kill => self.daemon(process)?.kill()?,
