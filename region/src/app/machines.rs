@@ -91,7 +91,11 @@ fn next_step(m: &Machine, allowed: &[Event]) -> String {
     if m.state.class() == Class::Working {
         let phase = m.work.phase.map_or("about to begin", |p| p.as_str());
         let by = m.deadline.map_or_else(String::new, |d| format!("; the state fails at {}", d.format("%F %T UTC")));
-        return format!("the engine goes on with {phase} by itself{by}");
+        let since = m
+            .details
+            .trouble_since
+            .map_or_else(String::new, |since| format!("; it has not got on since {}", since.format("%F %T UTC")));
+        return format!("the engine goes on with {phase} by itself{since}{by}");
     }
     let verbs = allowed.iter().map(|e| e.as_str()).collect::<Vec<_>>().join(", ");
     let may = if verbs.is_empty() { "nothing that you may do".to_owned() } else { format!("you may: {verbs}") };

@@ -56,6 +56,7 @@ impl Change {
         m.work = super::machine::Work::default();
         why.clone_into(&mut m.reason);
         m.details.boot_tries = 0;
+        m.details.trouble_since = None;
         m.due_at = Some(now);
         if edge.to == State::Ready {
             m.owner = None;

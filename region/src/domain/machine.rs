@@ -103,6 +103,8 @@ pub struct Details {
     pub hardware: Option<Hardware>,
     /// Proof of the last wipe.
     pub last_erase: Vec<DiskErasure>,
+    /// Since when what the engine does next has not worked.
+    pub trouble_since: Option<Timestamp>,
 }
 
 /// How a BMC is reached.

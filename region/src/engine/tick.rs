@@ -1,6 +1,6 @@
 //! One tick: observe, decide, act, commit.
 
-use farrier_common::secret;
+use farrier_common::{clock::Timestamp, secret};
 
 use crate::{
     crash::Point,
@@ -41,7 +41,7 @@ impl Engine {
                 }
             }
         }
-        note(&mut m, trouble.as_ref());
+        note(&mut m, trouble.as_ref(), self.clock.now());
         let mut change = self.follow(&m, &seen, &decision)?;
         change.events.splice(0..0, logged);
         let secrets = self.secrets(&change).await?;
@@ -103,15 +103,17 @@ impl Engine {
     }
 }
 
-fn note(m: &mut Machine, trouble: Option<&Trouble>) {
+fn note(m: &mut Machine, trouble: Option<&Trouble>, now: Timestamp) {
     match trouble {
         Some(t) => {
             m.work.attempts = m.work.attempts.saturating_add(1);
             m.work.last_error = Some(t.text.clone());
+            m.details.trouble_since.get_or_insert(now);
         }
         None => {
             m.work.attempts = 0;
             m.work.last_error = None;
+            m.details.trouble_since = None;
         }
     }
 }
@@ -133,5 +135,25 @@ fn log(m: &Machine, decision: &Decision, trouble: Option<&Trouble>) {
         Decision::Move { event, why } => {
             tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, %event, why, trouble, "moves");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        observation::TroubleKind,
+        testing::{at, machine},
+    };
+
+    #[test]
+    fn trouble_is_known_by_when_it_began() {
+        let trouble = |text: &str| Some(Trouble { kind: TroubleKind::Transient, text: text.to_owned() });
+        let mut m = machine(State::Commissioning, Some(Phase::ProbeBmc));
+        note(&mut m, trouble("silent").as_ref(), at(5));
+        note(&mut m, trouble("busy").as_ref(), at(9));
+        assert_eq!((m.work.attempts, m.details.trouble_since), (2, Some(at(5))));
+        note(&mut m, None, at(10));
+        assert_eq!((m.work.attempts, m.details.trouble_since), (0, None));
     }
 }
