@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Calls under way from all agents; each waits for a task most of the time.
-const CALLS: usize = 4096;
+const CALLS: usize = 32_768;
 /// Calls under way over one connection: an agent makes one at a time, and a report beside it.
 const CALLS_PER_CONNECTION: usize = 4;
 /// A report may carry a large inventory.

@@ -44,8 +44,8 @@ const MOST_MESSAGE: usize = 2 << 20;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(15);
 const PONG: Duration = Duration::from_secs(10);
-/// Calls in flight on one connection: a rack relays for all its machines on one.
-const MOST_CALLS: u32 = 1024;
+/// Calls in flight on one connection: a rack relays for all its machines on one, and each of their agents waits in one.
+const MOST_CALLS: u32 = 32_768;
 
 /// All services.
 #[derive(Clone)]

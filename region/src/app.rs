@@ -56,6 +56,9 @@ pub struct App {
     pub clock: Clock,
     /// The region stops: long calls end.
     pub stop: CancellationToken,
+    /// Held while a machine comes to be: two at a time would choose the same free name and address. Other processes do not
+    /// hold it; whoever loses to one of them tries again.
+    pub births: Arc<tokio::sync::Mutex<()>>,
     /// Where tests let the region die.
     pub crash: Crash,
 }

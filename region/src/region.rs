@@ -111,7 +111,8 @@ impl Region {
             advertise: config.advertise.clone(),
             ephemeral_image: config.ephemeral_image.clone(),
         });
-        let app = App { store, vault, ca: Arc::new(ca), racks, blobs, policy, clock, stop: tasks.stop_signal(), crash };
+        let (ca, stop, births) = (Arc::new(ca), tasks.stop_signal(), Arc::default());
+        let app = App { store, vault, ca, racks, blobs, policy, clock, stop, births, crash };
         let admin_token = app.first_admin(admin_token_file).await?;
         let bound = TcpListener::bind(config.listen).await.and_then(|l| Ok((l.local_addr()?, l)));
         let (address, listener) = bound.map_err(|source| StartError::Listen { address: config.listen, source })?;

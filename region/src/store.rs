@@ -8,7 +8,10 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use farrier_common::clock::{Clock, Timestamp};
+use farrier_common::{
+    clock::{Clock, Timestamp},
+    id::MachineId,
+};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
@@ -16,10 +19,12 @@ use tokio::{
 
 use crate::domain::{Error, Result, event::NewEvent};
 
+use changes::Changes;
 use connection::{AnyConnection, Pool};
 use error::Outcome;
 
 mod boots;
+mod changes;
 mod connection;
 mod convert;
 mod dialect;
@@ -38,6 +43,7 @@ mod tasks;
 mod users;
 
 pub use boots::{BootRow, Hello};
+pub use changes::MachineChanges;
 pub use machines::{Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
@@ -60,6 +66,7 @@ pub enum Database {
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    shared: bool,
 }
 
 struct Inner {
@@ -71,6 +78,7 @@ struct Inner {
     writer: Option<Arc<Semaphore>>,
     work: Notify,
     events: watch::Sender<u64>,
+    changes: Arc<Changes>,
 }
 
 /// What a transaction may do.
@@ -87,6 +95,14 @@ struct Tx<'c> {
     conn: &'c mut AnyConnection,
     now: Timestamp,
     events: Vec<NewEvent>,
+    changed: Vec<MachineId>,
+    woke: bool,
+}
+
+/// What a commit tells this process.
+struct Told {
+    logged: bool,
+    changed: Vec<MachineId>,
     woke: bool,
 }
 
@@ -118,7 +134,9 @@ impl Store {
         let pool = opened.await.map_err(|e| Error::Internal(format!("opening the database died: {e}")))??;
         let slots = Arc::new(Semaphore::new(connection::POOL_SIZE));
         let events = watch::Sender::new(0);
-        Ok(Self { inner: Arc::new(Inner { pool, clock, slots, writer, work: Notify::new(), events }) })
+        let shared = writer.is_none();
+        let inner = Inner { pool, clock, slots, writer, work: Notify::new(), events, changes: Arc::default() };
+        Ok(Self { inner: Arc::new(inner), shared })
     }
 
     /// Is notified after each commit of this process that made a machine due. For one waiter.
@@ -131,6 +149,18 @@ impl Store {
     #[must_use]
     pub fn events_changed(&self) -> watch::Receiver<u64> {
         self.inner.events.subscribe()
+    }
+
+    /// Waits for changes of a machine that this process commits.
+    #[must_use]
+    pub fn machine_changes(&self, machine: MachineId) -> MachineChanges {
+        self.inner.changes.of(machine)
+    }
+
+    /// May other processes write to the database, unseen by this one?
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Runs `work` in one snapshot.
@@ -191,15 +221,16 @@ impl Inner {
     fn transact<T>(&self, mode: Mode, work: impl FnOnce(&mut Tx<'_>) -> Outcome<T>) -> Outcome<T> {
         let mut conn = self.pool.get().map_err(error::no_connection)?;
         dialect::begin(&mut conn, mode)?;
-        let mut tx = Tx { conn: &mut conn, now: self.clock.now(), events: Vec::new(), woke: false };
+        let mut tx =
+            Tx { conn: &mut conn, now: self.clock.now(), events: Vec::new(), changed: Vec::new(), woke: false };
         let result = work(&mut tx).and_then(|made| {
             let logged = events::append(&mut tx, &self.clock)?;
-            Ok((made, logged, tx.woke))
+            Ok((made, Told { logged, changed: tx.changed, woke: tx.woke }))
         });
         match result {
-            Ok((made, logged, woke)) => {
+            Ok((made, told)) => {
                 dialect::commit(&mut conn)?;
-                self.tell(logged, woke);
+                self.tell(&told);
                 Ok(made)
             }
             Err(e) => {
@@ -212,11 +243,12 @@ impl Inner {
         }
     }
 
-    fn tell(&self, logged: bool, woke: bool) {
-        if logged {
+    fn tell(&self, told: &Told) {
+        if told.logged {
             self.events.send_modify(|n| *n = n.wrapping_add(1));
         }
-        if woke {
+        self.changes.tell(&told.changed);
+        if told.woke {
             self.work.notify_one();
         }
     }

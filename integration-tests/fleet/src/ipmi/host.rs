@@ -1,8 +1,15 @@
-//! Sockets for servers: one UDP socket and one task for each BMC, which sleeps until a packet or a deadline comes.
+//! Sockets for servers: one UDP socket and one task for each BMC, which sleeps until a packet or a deadline comes; or one
+//! socket for all of them.
 //!
 //! Linux needs no set-up for addresses of 127.0.0.0/8, so that a process can be thousands of BMCs at one port.
 
-use std::{io, net::SocketAddr, time::Duration};
+mod shared;
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::{
@@ -12,6 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::shared::Crowd;
 use super::server::{Datagram, Server};
 
 /// No packet of ours or for us is longer.
@@ -42,6 +50,7 @@ pub enum HostError {
 pub struct Host {
     tasks: JoinSet<()>,
     stop: CancellationToken,
+    bmcs: usize,
     most: usize,
 }
 
@@ -49,7 +58,7 @@ impl Host {
     /// A host for `most` BMCs.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { tasks: JoinSet::new(), stop: CancellationToken::new(), most }
+        Self { tasks: JoinSet::new(), stop: CancellationToken::new(), bmcs: 0, most }
     }
 
     /// Starts a BMC; where it is reached, which tells the port if 0 was asked for.
@@ -57,11 +66,12 @@ impl Host {
     /// # Errors
     /// There are too many, or the address cannot be had.
     pub async fn add(&mut self, address: SocketAddr, server: Server) -> Result<SocketAddr, HostError> {
-        if self.tasks.len() >= self.most {
+        if self.bmcs >= self.most {
             return Err(HostError::Full(self.most));
         }
         let bind = |source| HostError::Bind { address, source };
         let socket = UdpSocket::bind(address).await.map_err(bind)?;
+        self.admit(1)?;
         let bound = socket.local_addr().map_err(bind)?;
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -72,16 +82,43 @@ impl Host {
         Ok(bound)
     }
 
-    /// BMCs that run.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.tasks.len()
+    /// Starts BMCs that share one socket, at `port` of their addresses, which must be local: a process may not have as many
+    /// sockets as a large fleet has BMCs. Nobody else may have that port at any address.
+    ///
+    /// # Errors
+    /// There are too many, or the port cannot be had.
+    pub fn add_crowd(&mut self, port: u16, servers: Vec<(Ipv4Addr, Server)>) -> Result<(), HostError> {
+        let bind = |source| HostError::Bind { address: (Ipv4Addr::UNSPECIFIED, port).into(), source };
+        self.admit(servers.len())?;
+        let crowd = Crowd::new(port, servers.into_iter().collect()).map_err(bind)?;
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = crowd.serve(stop).await {
+                tracing::error!(port, %error, "the simulated BMCs lost their socket");
+            }
+        });
+        Ok(())
     }
 
-    /// Does none run?
+    fn admit(&mut self, more: usize) -> Result<(), HostError> {
+        let full = self.bmcs + more > self.most;
+        if full {
+            return Err(HostError::Full(self.most));
+        }
+        self.bmcs += more;
+        Ok(())
+    }
+
+    /// BMCs that were started.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+    pub const fn len(&self) -> usize {
+        self.bmcs
+    }
+
+    /// Was none started?
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bmcs == 0
     }
 
     /// Stops all; those that take longer than `grace` are cut off.

@@ -34,12 +34,16 @@ impl App {
     /// # Errors
     /// It is served by another rack.
     pub async fn enlist(&self, rack: &Rack, who: &Identity, source: Option<Ipv4Addr>) -> Result<Met> {
+        if let Some(known) = self.known(who).await? {
+            return met(rack, &known);
+        }
+        let _births = self.births.lock().await;
         for _ in 0..TRIES {
             if let Some(known) = self.known(who).await? {
                 return met(rack, &known);
             }
             match self.note(rack, who, source).await {
-                // Another call for the same machine, or one that took the same name or address, was quicker.
+                // Another process was quicker, with the same machine or with one that took the same name or address.
                 Err(Error::Exists { .. }) => {}
                 other => return other,
             }

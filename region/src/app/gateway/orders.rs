@@ -24,8 +24,8 @@ use crate::{
 
 /// How long a call is held when there is nothing to do.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How soon a task that another process made is seen.
-const LOOK: Duration = Duration::from_millis(500);
+/// How soon a task that another process made is seen, where there may be one.
+const LOOK: Duration = Duration::from_secs(1);
 /// Share of each disk that is read back after a wipe.
 const SAMPLE_PERMILLE: u32 = 5;
 
@@ -79,10 +79,10 @@ impl App {
     /// # Errors
     /// The session is unknown.
     pub async fn next_task(&self, rack: &Rack, boot: &str, session: &Secret<String>, http: &str) -> Result<Order> {
-        let mut changed = self.store.events_changed();
         let until = Instant::now() + PATIENCE;
+        let look = if self.store.is_shared() { LOOK } else { PATIENCE };
+        let mut changes = self.store.machine_changes(self.session(rack, boot, session).await?.view.machine.id);
         loop {
-            changed.mark_unchanged();
             let session = self.session(rack, boot, session).await?;
             if let Some(order) = self.order(&session, http).await? {
                 return Ok(order);
@@ -94,7 +94,7 @@ impl App {
             // Each way to end the wait leads to the next look; which one it was does not matter.
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                _ = timeout(LOOK.min(left), changed.changed()) => {}
+                _ = timeout(look.min(left), changes.changed()) => {}
             }
         }
     }

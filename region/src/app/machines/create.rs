@@ -59,6 +59,7 @@ impl App {
         let birth = birth(Event::Add)?;
         let rack = self.rack_that_reaches(new.bmc.address).await?;
         let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
+        let _births = self.births.lock().await;
         for _ in 0..TRIES {
             self.unknown(&new.macs).await?;
             let name = self.free_name(new.name.as_ref(), boot).await?;

@@ -78,6 +78,7 @@ pub(super) fn changed(tx: &mut Tx<'_>, row: &MachineRow, change: Change, due_at:
     for event in events {
         tx.log(event);
     }
+    tx.changed.push(machine.id);
     tx.woke |= due_at.is_some();
     Ok(())
 }
