@@ -14,6 +14,11 @@ use std::{
 use farrier_integration_tests::{error::Result, lab::Lab, process};
 use nix::sched::{CloneFlags, setns};
 
+use crate::{
+    boot::Source,
+    population::{Bmcs, Wiring},
+};
+
 /// Where the relay in front of the machines is.
 pub const RELAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 255, 250), 67);
 /// Where the lab's rack listens for DHCP.
@@ -62,6 +67,19 @@ impl Cave {
             ip(&format!("-n {name} {line}"))?;
         }
         Ok(cave)
+    }
+
+    /// How a fleet is plugged in here.
+    #[must_use]
+    pub const fn wiring() -> Wiring {
+        Wiring {
+            relay: RELAY,
+            dhcp_server: RACK,
+            tftp_port: 69,
+            first_bmc: FIRST_BMC,
+            source: Source::Leased,
+            bmcs: Bmcs::Together,
+        }
     }
 
     /// Lets the calling thread live in here from now on, and the threads that it starts.

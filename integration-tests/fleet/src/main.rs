@@ -7,21 +7,22 @@ use std::{
     net::Ipv4Addr,
     net::SocketAddrV4,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::{Parser, Subcommand};
 use farrier_common::{clock::Clock, secret::Secret, tls};
 use farrier_fleet::{
     boot::{Pace, Source},
-    cave::{self, Cave},
+    cave::Cave,
     drive::{Access, Region},
     fault_plan::FaultPlan,
     http::Depth,
     ledger::Ledger,
     meter::Process,
-    population::{self, FirmwareWord, Plan, Population, Wiring},
+    population::{self, Bmcs, FirmwareWord, Plan, Population, Wiring},
     scenario::{self, Script, play::Mode},
     sizing::{Report, Sizing},
 };
@@ -176,7 +177,7 @@ fn beside(arguments: &Arguments, address: &str) -> anyhow::Result<Report> {
     else {
         unreachable!("clap requires them with --region")
     };
-    let wiring = Wiring { relay, dhcp_server, tftp_port: 69, first_bmc, source: Source::Any };
+    let wiring = Wiring { relay, dhcp_server, tftp_port: 69, first_bmc, source: Source::Any, bmcs: Bmcs::Apart };
     let image = arguments.image.clone().context("clap requires it")?;
     size(arguments, &access, &wiring, None, image, arguments.meter.clone())
 }
@@ -196,14 +197,7 @@ fn alone(arguments: &Arguments) -> anyhow::Result<Report> {
     };
     let processes = [("region", site.region.daemon.pid()?), ("rack", site.rack.daemon.pid()?)];
     let processes = processes.map(|(name, pid)| Process { name: name.to_owned(), pid }).to_vec();
-    let wiring = Wiring {
-        relay: cave::RELAY,
-        dhcp_server: cave::RACK,
-        tftp_port: 69,
-        first_bmc: cave::FIRST_BMC,
-        source: Source::Leased,
-    };
-    let sized = size(arguments, &access, &wiring, Some(&cave), System::Mini.name().to_owned(), processes);
+    let sized = size(arguments, &access, &Cave::wiring(), Some(&cave), System::Mini.name().to_owned(), processes);
     if sized.is_err() {
         lab.show_logs();
     }
@@ -237,12 +231,17 @@ fn size(
         clock: Clock::System,
     };
     let population = Population::raise(&plan, wiring, cave)?;
-    population.runtime().block_on(async {
-        let region = Region::new(access)?;
-        let ledger = Ledger::follow(region.clone());
-        let at_once = usize::try_from(arguments.at_once.unwrap_or(arguments.machines))?;
-        let limit = Duration::from_mins(arguments.limit_minutes);
-        let members = population.members().to_vec();
-        Sizing { region, ledger, members, image, at_once, limit, processes }.run().await
-    })
+    let inside = || {
+        // The region is reached from where the machines are.
+        cave.map_or(Ok(()), Cave::enter)?;
+        population.runtime().block_on(async {
+            let region = Region::new(access)?;
+            let ledger = Ledger::follow(region.clone());
+            let at_once = usize::try_from(arguments.at_once.unwrap_or(arguments.machines))?;
+            let limit = Duration::from_mins(arguments.limit_minutes);
+            let members = population.members().to_vec();
+            Sizing { region, ledger, members, image, at_once, limit, processes }.run().await
+        })
+    };
+    thread::scope(|scope| scope.spawn(inside).join().map_err(|_| anyhow!("the driver's thread died"))?)
 }

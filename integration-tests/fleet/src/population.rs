@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::{Accounts, SharedAccounts},
-    agent::Patience,
+    agent::{Patience, program::AgentKind},
     boot::{Firmware, Network, Pace, Source, segment::Segment},
     cave::Cave,
     chassis::{Cause, Chassis},
@@ -77,6 +77,17 @@ pub struct Wiring {
     pub first_bmc: Ipv4Addr,
     /// Which address machines speak from.
     pub source: Source,
+    /// How their BMCs are reached.
+    pub bmcs: Bmcs,
+}
+
+/// How BMCs are plugged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bmcs {
+    /// Each by a socket at its address; of other addresses nothing is taken.
+    Apart,
+    /// All by one socket: for thousands, where the port is nobody else's, as in a cave.
+    Together,
 }
 
 /// How a machine boots from the network, in a word.
@@ -152,10 +163,23 @@ impl Population {
     /// # Errors
     /// See [`PopulationError`].
     pub fn raise(plan: &Plan, wiring: &Wiring, cave: Option<&Cave>) -> Result<Self, PopulationError> {
+        Self::raise_with(plan, wiring, cave, &|_| AgentKind::Simulated)
+    }
+
+    /// The same, with these agents in them.
+    ///
+    /// # Errors
+    /// See [`PopulationError`].
+    pub fn raise_with(
+        plan: &Plan,
+        wiring: &Wiring,
+        cave: Option<&Cave>,
+        agents: &(dyn Fn(u32) -> AgentKind + Sync),
+    ) -> Result<Self, PopulationError> {
         let stop = CancellationToken::new();
         let here = || -> Result<_, PopulationError> {
             let runtime = runtime()?;
-            let members = runtime.block_on(make(plan, wiring, &stop))?;
+            let members = runtime.block_on(make(plan, wiring, agents, &stop))?;
             Ok((runtime, members))
         };
         // Sockets belong to where the thread is that makes them, threads to where their maker is.
@@ -258,7 +282,12 @@ const fn no_threads(source: io::Error) -> PopulationError {
     PopulationError::Io { what: "cannot start the machines' threads", source }
 }
 
-async fn make(plan: &Plan, wiring: &Wiring, stop: &CancellationToken) -> Result<Vec<Member>, PopulationError> {
+async fn make(
+    plan: &Plan,
+    wiring: &Wiring,
+    agents: &(dyn Fn(u32) -> AgentKind + Sync),
+    stop: &CancellationToken,
+) -> Result<Vec<Member>, PopulationError> {
     if plan.vendors.is_empty() || plan.firmwares.is_empty() {
         return Err(PopulationError::Plan("a fleet needs at least one vendor and one firmware".to_owned()));
     }
@@ -278,10 +307,14 @@ async fn make(plan: &Plan, wiring: &Wiring, stop: &CancellationToken) -> Result<
     let made = plan.faults.made(casts.iter().map(|cast| cast.target(plan.seed)))?;
     let mut chassis = HashMap::new();
     chassis.extend(casts.iter().map(|cast| (cast.number, Chassis::new(Arc::default()))));
-    let mut maker = Maker { host: &mut host, plan, wiring, network, made, chassis };
+    let mut maker = Maker { host: &mut host, plan, wiring, agents, network, made, chassis, crowd: Vec::new() };
     let mut members = Vec::new();
     for cast in casts {
         members.push(maker.member(cast).await?);
+    }
+    let crowd = maker.crowd;
+    if !crowd.is_empty() {
+        host.add_crowd(IPMI, crowd)?;
     }
     let stop = stop.clone();
     tokio::spawn(async move {
@@ -303,9 +336,11 @@ struct Maker<'a> {
     host: &'a mut Host,
     plan: &'a Plan,
     wiring: &'a Wiring,
+    agents: &'a (dyn Fn(u32) -> AgentKind + Sync),
     network: Network,
     made: Made,
     chassis: HashMap<u32, Chassis>,
+    crowd: Vec<(Ipv4Addr, Server)>,
 }
 
 impl Cast {
@@ -363,7 +398,7 @@ impl Maker<'_> {
             clock: self.plan.clock.clone(),
             patience: Patience::default(),
         };
-        let machine = Machine::new(parts, dice.fork("machine"));
+        let machine = Machine::new(parts, dice.fork("machine")).with_agent((self.agents)(number));
         let whereabouts = machine.whereabouts();
         tokio::spawn(machine.run());
         Ok(Member {
@@ -399,7 +434,10 @@ impl Maker<'_> {
             Identity { address, mac: MacAddr([2, 0, 1, a, b, c]), guid: dice.bytes(), serial: serial.to_owned() };
         let (shared, faults) = (Arc::clone(&accounts), Arc::clone(faults));
         let server = Server::new(identity, Arc::clone(vendor), chassis, shared, faults, dice.fork("bmc"));
-        self.host.add(SocketAddrV4::new(address, IPMI).into(), server).await?;
+        match self.wiring.bmcs {
+            Bmcs::Apart => drop(self.host.add(SocketAddrV4::new(address, IPMI).into(), server).await?),
+            Bmcs::Together => self.crowd.push((address, server)),
+        }
         Ok(accounts)
     }
 

@@ -10,11 +10,11 @@ use anyhow::ensure;
 use farrier_common::{clock::Clock, hardware::Architecture};
 use farrier_fleet::{
     accounts::User,
-    boot::{Firmware, Pace, Source},
-    cave::{self, Cave},
+    boot::{Firmware, Pace},
+    cave::Cave,
     fault_plan::FaultPlan,
     http::Depth,
-    population::{self, FirmwareWord, Member, Plan, Population, Wiring},
+    population::{self, FirmwareWord, Member, Plan, Population},
     truth::Fact,
 };
 use farrier_integration_tests::{
@@ -41,14 +41,7 @@ fn machines(cave: &Cave) -> Population {
         depth: Depth::Full,
         clock: Clock::System,
     };
-    let wiring = Wiring {
-        relay: cave::RELAY,
-        dhcp_server: cave::RACK,
-        tftp_port: 69,
-        first_bmc: cave::FIRST_BMC,
-        source: Source::Leased,
-    };
-    Population::raise(&plan, &wiring, Some(cave)).unwrap()
+    Population::raise(&plan, &Cave::wiring(), Some(cave)).unwrap()
 }
 
 /// Everybody on its BMC by slot: name, access and password.

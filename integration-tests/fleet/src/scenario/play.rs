@@ -17,14 +17,14 @@ use super::{
     site::{IMAGE, Works},
 };
 use crate::{
-    boot::{Pace, Source},
-    cave::{self, Cave},
+    boot::Pace,
+    cave::Cave,
     chassis::Cause,
     drive::{DriveError, Region},
     fault_plan::{FaultPlan, Line, Selector},
     http::Depth,
     ledger::Ledger,
-    population::{Member, Plan, Population, Wiring},
+    population::{Member, Plan, Population},
 };
 
 /// How much faster than real machines those of scenarios are.
@@ -149,14 +149,7 @@ impl Stage {
             depth: Depth::Full,
             clock: Clock::System,
         };
-        let wiring = Wiring {
-            relay: cave::RELAY,
-            dhcp_server: cave::RACK,
-            tftp_port: 69,
-            first_bmc: cave::FIRST_BMC,
-            source: Source::Leased,
-        };
-        self.population = Some(Population::raise(&plan, &wiring, Some(&cave))?);
+        self.population = Some(Population::raise(&plan, &Cave::wiring(), Some(&cave))?);
         self.cave = Some(cave);
         self.connect()
     }
