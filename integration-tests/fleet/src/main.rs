@@ -4,33 +4,23 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
-    net::SocketAddrV4,
+    net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use farrier_common::{clock::Clock, secret::Secret, tls};
 use farrier_fleet::{
     boot::{Pace, Source},
-    cave::Cave,
-    drive::{Access, Region},
+    drive::Access,
     fault_plan::FaultPlan,
     http::Depth,
-    ledger::Ledger,
     meter::Process,
-    population::{self, Bmcs, FirmwareWord, Plan, Population, Wiring},
+    population::{self, Bmcs, FirmwareWord, Plan, Wiring},
     scenario::{self, Script, play::Mode},
-    sizing::{Report, Sizing},
-};
-use farrier_integration_tests::{
-    assets::System,
-    daemons::{self, RegionOptions},
-    lab::Lab,
-    site::Site,
+    sizing::{self, Order, Report},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -65,6 +55,9 @@ struct Arguments {
     /// Every machine loads and checks everything, instead of only the first one of many.
     #[arg(long)]
     thorough: bool,
+    /// So many further machines have BMCs that never answer. They are commissioned too, and nobody waits for them.
+    #[arg(long, default_value_t = 0)]
+    dead_bmcs: u32,
     /// So many machines are worked on at a time; all by default.
     #[arg(long)]
     at_once: Option<u32>,
@@ -136,7 +129,7 @@ fn main() -> anyhow::Result<()> {
     );
     let report = match &arguments.region {
         Some(address) => beside(&arguments, address)?,
-        None => alone(&arguments)?,
+        None => sizing::in_a_lab(&order(&arguments)?, arguments.postgres)?,
     };
     println!("{report}");
     Ok(())
@@ -179,29 +172,7 @@ fn beside(arguments: &Arguments, address: &str) -> anyhow::Result<Report> {
     };
     let wiring = Wiring { relay, dhcp_server, tftp_port: 69, first_bmc, source: Source::Any, bmcs: Bmcs::Apart };
     let image = arguments.image.clone().context("clap requires it")?;
-    size(arguments, &access, &wiring, None, image, arguments.meter.clone())
-}
-
-/// With daemons of its own.
-fn alone(arguments: &Arguments) -> anyhow::Result<Report> {
-    let lab = Lab::new()?;
-    let postgres = arguments.postgres.then(|| lab.start_postgres()).transpose()?;
-    let options =
-        RegionOptions { database: postgres.as_ref().map(|p| p.url()), power_poll_seconds: 30, boot_minutes: None };
-    let mut site = Site::start(&lab, &options, System::Mini)?;
-    let cave = Cave::beside(&lab)?;
-    let access = Access {
-        address: daemons::Region::address(),
-        ca_pem: fs::read_to_string(site.region.ca()).context("cannot read the region's CA")?,
-        token: Secret::new(fs::read_to_string(site.region.admin_token())?.trim().to_owned()),
-    };
-    let processes = [("region", site.region.daemon.pid()?), ("rack", site.rack.daemon.pid()?)];
-    let processes = processes.map(|(name, pid)| Process { name: name.to_owned(), pid }).to_vec();
-    let sized = size(arguments, &access, &Cave::wiring(), Some(&cave), System::Mini.name().to_owned(), processes);
-    if sized.is_err() {
-        lab.show_logs();
-    }
-    sized
+    sizing::beside(&order(arguments)?, &access, &wiring, None, image, arguments.meter.clone())
 }
 
 fn faults(arguments: &Arguments) -> anyhow::Result<FaultPlan> {
@@ -210,15 +181,7 @@ fn faults(arguments: &Arguments) -> anyhow::Result<FaultPlan> {
     FaultPlan::parse(&text).with_context(|| path.display().to_string())
 }
 
-fn size(
-    arguments: &Arguments,
-    access: &Access,
-    wiring: &Wiring,
-    cave: Option<&Cave>,
-    image: String,
-    mut processes: Vec<Process>,
-) -> anyhow::Result<Report> {
-    processes.push(Process { name: "simulator".to_owned(), pid: std::process::id() });
+fn order(arguments: &Arguments) -> anyhow::Result<Order> {
     let plan = Plan {
         machines: arguments.machines,
         seed: arguments.seed,
@@ -230,18 +193,7 @@ fn size(
         depth: if arguments.thorough { Depth::Full } else { Depth::Shared },
         clock: Clock::System,
     };
-    let population = Population::raise(&plan, wiring, cave)?;
-    let inside = || {
-        // The region is reached from where the machines are.
-        cave.map_or(Ok(()), Cave::enter)?;
-        population.runtime().block_on(async {
-            let region = Region::new(access)?;
-            let ledger = Ledger::follow(region.clone());
-            let at_once = usize::try_from(arguments.at_once.unwrap_or(arguments.machines))?;
-            let limit = Duration::from_mins(arguments.limit_minutes);
-            let members = population.members().to_vec();
-            Sizing { region, ledger, members, image, at_once, limit, processes }.run().await
-        })
-    };
-    thread::scope(|scope| scope.spawn(inside).join().map_err(|_| anyhow!("the driver's thread died"))?)
+    let at_once = usize::try_from(arguments.at_once.unwrap_or(arguments.machines))?;
+    let limit = Duration::from_mins(arguments.limit_minutes);
+    Ok(Order { plan, dead: arguments.dead_bmcs, at_once, limit })
 }

@@ -1,6 +1,7 @@
 //! How a site bears a fleet: all machines through their whole life, stage by stage, and what that took.
 
 mod report;
+mod start;
 
 use std::{
     collections::HashMap,
@@ -9,12 +10,15 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use farrier_proto::v1::MachineState;
+use farrier_proto::v1::{self, MachineState};
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::timeout;
 
-pub use self::report::{Report, StageReport};
+pub use self::{
+    report::{Report, StageReport},
+    start::{Order, beside, in_a_lab},
+};
 use crate::{
     drive::{DriveError, Region},
     ledger::{Ledger, Stay},
@@ -37,6 +41,8 @@ pub struct Sizing {
     pub ledger: Ledger,
     /// The machines.
     pub members: Vec<Member>,
+    /// Machines beside them whose BMCs never answer: they are commissioned too, and nobody waits for them.
+    pub dead: Vec<Member>,
     /// What is deployed.
     pub image: String,
     /// So many machines are worked on at a time.
@@ -105,7 +111,11 @@ impl Sizing {
         let mut stages = Vec::new();
         let before = self.costs()?;
         stages.push(self.meet().await?);
-        let machines = self.named().await?;
+        let known = self.region.machines().await?;
+        for machine in named(&known, &self.dead)? {
+            self.region.commission(&machine.name, &machine.member).await?;
+        }
+        let machines = named(&known, &self.members)?;
         for verb in [Verb::Commission, Verb::Allocate, Verb::Deploy, Verb::Release] {
             stages.push(self.stage(verb, &machines).await?);
         }
@@ -121,8 +131,8 @@ impl Sizing {
     /// All are switched on; the region comes to know them.
     async fn meet(&self) -> anyhow::Result<StageReport> {
         let (start, before) = (Instant::now(), self.costs()?);
-        let (total, mut count) = (self.members.len(), self.ledger.count());
-        self.members.iter().for_each(Member::switch_on);
+        let (total, mut count) = (self.members.len() + self.dead.len(), self.ledger.count());
+        self.members.iter().chain(&self.dead).for_each(Member::switch_on);
         let bar = bar("met", total);
         let all = async {
             while *count.borrow_and_update() < total {
@@ -137,22 +147,6 @@ impl Sizing {
         let seen = *self.ledger.count().borrow();
         met.with_context(|| format!("the region met {seen} of {total} machines within {:?}", self.limit))?;
         self.report("met", start, &before, Vec::new())
-    }
-
-    /// Which machine of the region is which of ours.
-    async fn named(&self) -> anyhow::Result<Vec<Arc<Named>>> {
-        let known = self.region.machines().await?;
-        let of = |m: &farrier_proto::v1::Machine| {
-            let interfaces = m.status.iter().flat_map(|s| s.interfaces.clone());
-            interfaces.map(|i| (i.mac, (m.id.clone(), m.name.clone()))).collect::<Vec<_>>()
-        };
-        let by_mac: HashMap<String, (String, String)> = known.iter().flat_map(of).collect();
-        let named = self.members.iter().map(|member| {
-            let (id, name) =
-                by_mac.get(&member.mac.to_string()).cloned().with_context(|| format!("nobody has {}", member.mac))?;
-            Ok(Arc::new(Named { id, name, member: member.clone() }))
-        });
-        named.collect()
     }
 
     async fn stage(&self, verb: Verb, machines: &[Arc<Named>]) -> anyhow::Result<StageReport> {
@@ -182,7 +176,7 @@ impl Sizing {
             let shown: Vec<_> = failures.iter().take(SHOWN).map(String::as_str).collect();
             bail!("{} of {} machines were not {}:\n{}", failures.len(), machines.len(), verb.title(), shown.join("\n"));
         }
-        let durations = self.ledger.durations(verb.states().0);
+        let durations = if verb == Verb::Allocate { Vec::new() } else { self.ledger.durations(verb.states().0) };
         self.report(verb.title(), start, &before, durations.iter().map(|d| d.to_std().unwrap_or_default()).collect())
     }
 
@@ -235,6 +229,21 @@ impl Sizing {
         let cpu = self.costs()?.iter().zip(before).map(|(now, then)| now.cpu.saturating_sub(then.cpu)).collect();
         Ok(StageReport { title, machines: self.members.len(), wall: start.elapsed(), cpu, durations })
     }
+}
+
+/// Which machine of the region is which of ours.
+fn named(known: &[v1::Machine], ours: &[Member]) -> anyhow::Result<Vec<Arc<Named>>> {
+    let of = |m: &v1::Machine| {
+        let interfaces = m.status.iter().flat_map(|s| s.interfaces.clone());
+        interfaces.map(|i| (i.mac, (m.id.clone(), m.name.clone()))).collect::<Vec<_>>()
+    };
+    let by_mac: HashMap<String, (String, String)> = known.iter().flat_map(of).collect();
+    let each = ours.iter().map(|member| {
+        let found = by_mac.get(&member.mac.to_string()).cloned();
+        let (id, name) = found.with_context(|| format!("nobody has {}", member.mac))?;
+        Ok(Arc::new(Named { id, name, member: member.clone() }))
+    });
+    each.collect()
 }
 
 fn bar(title: &'static str, total: usize) -> ProgressBar {
