@@ -127,6 +127,20 @@ impl Store {
         self.read(move |tx| by_mac(tx, mac)).await
     }
 
+    /// The name of another machine than `than` on this rack whose BMC is at `address`, as far as we were told.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machine_by_bmc(&self, rack: RackId, address: Ipv4Addr, than: MachineId) -> Result<Option<String>> {
+        self.read(move |tx| {
+            let others = machines::table.filter(machines::rack.eq(rack.to_string()));
+            let others =
+                others.filter(machines::bmc_address.eq(address.to_string())).filter(machines::id.ne(than.to_string()));
+            Ok(others.select(machines::name).first(tx.conn).optional()?)
+        })
+        .await
+    }
+
     /// A page of machines in order of id, and the revision of the log that the page contains at least.
     ///
     /// # Errors

@@ -273,6 +273,22 @@ async fn a_boot_token_works_once_and_results_count_once() {
 }
 
 #[tokio::test]
+async fn a_machine_in_which_the_bmc_of_another_is_found_is_not_commissioned() {
+    let (site, mut rack) = site_with_rack().await;
+    site.machine("m1", 2).await;
+    site.machine("m9", 9).await;
+    let boot = Boot::of(&site, "m1", Phase::Inventory, TaskKind::Inventory).await;
+    boot.open(&mut rack, 2).await;
+    let (task, _) = boot.task(&mut rack).await;
+    // The BMC of m9, as its identity tells.
+    let result = agent::InventoryResult { hardware: Some(v1::Hardware::default()), identity: Some(identity(2)) };
+    rack.client.relay_report_task(boot.report(&task, Report::Inventory(result))).await.unwrap();
+    let row = site.app.store.task_current(boot.id).await.unwrap().unwrap();
+    let TaskStatus::Failed(why) = row.status else { panic!("{row:?}") };
+    assert!(why.contains("10.1.0.9") && why.contains("machine m9") && why.contains("10.1.0.2"), "{why}");
+}
+
+#[tokio::test]
 async fn a_task_that_comes_late_is_waited_for() {
     let (site, mut rack) = site_with_rack().await;
     site.machine("m1", 2).await;

@@ -83,6 +83,7 @@ impl Site {
             policy: Arc::new(policy),
             clock,
             stop: stop.clone(),
+            births: Arc::default(),
             crash: Crash::default(),
         };
         let admin = app.first_admin(None).await.unwrap().unwrap().expose().clone();

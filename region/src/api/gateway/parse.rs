@@ -1,7 +1,7 @@
 //! What racks and agents send, made into the types of the use cases. An agent's texts are cut, not refused: a machine
 //! with an odd BIOS is still a machine.
 
-use std::str::FromStr;
+use std::{net::Ipv4Addr, str::FromStr};
 
 use farrier_common::{net::MacAddr, secret::Secret, words};
 use farrier_proto::{
@@ -82,9 +82,13 @@ pub(super) fn identity(given: Option<agent::Identity>) -> Result<Identity> {
         macs: parse::macs("request.identity.macs", &q.macs)?,
         architecture: parse::architecture("request.identity.architecture", q.architecture)?,
         firmware: convert::firmware_from_wire(q.firmware),
-        // A BMC that was never set up says 0.0.0.0.
-        bmc_address: q.bmc_address.parse().ok().filter(|a: &std::net::Ipv4Addr| !a.is_unspecified()),
+        bmc_address: bmc_address(&q.bmc_address),
     })
+}
+
+/// A BMC that was never set up says 0.0.0.0.
+fn bmc_address(text: &str) -> Option<Ipv4Addr> {
+    text.parse().ok().filter(|a: &Ipv4Addr| !a.is_unspecified())
 }
 
 pub(super) fn report(given: Option<report_task_request::Report>) -> Result<Report> {
@@ -93,9 +97,13 @@ pub(super) fn report(given: Option<report_task_request::Report>) -> Result<Repor
         Wire::Progress(p) => Report::Progress { done: p.done, total: p.total, unit: p.unit, text: p.text },
         Wire::Failed(f) => Report::Failed(f.reason),
         Wire::Inventory(i) => {
-            let macs = i.identity.map(|i| i.macs).unwrap_or_default();
+            let identity = i.identity.unwrap_or_default();
             let hardware = hardware(&required("request.report.inventory.hardware", i.hardware)?)?;
-            Report::Inventory { hardware: Box::new(hardware), macs: valid(&macs) }
+            Report::Inventory {
+                hardware: Box::new(hardware),
+                macs: valid(&identity.macs),
+                bmc: bmc_address(&identity.bmc_address),
+            }
         }
         Wire::WriteImage(w) => Report::WriteImage {
             disk_name: w.disk_name,

@@ -1,5 +1,7 @@
 //! What an agent says of its task.
 
+use std::net::Ipv4Addr;
+
 use farrier_common::{id::TaskId, net::MacAddr, secret::Secret};
 
 use super::session::Session;
@@ -39,6 +41,8 @@ pub enum Report {
         hardware: Box<Hardware>,
         /// Of physical interfaces, boot interface first.
         macs: Vec<MacAddr>,
+        /// Where its BMC is, as seen from inside.
+        bmc: Option<Ipv4Addr>,
     },
     /// The image is on a disk.
     WriteImage {
@@ -103,7 +107,10 @@ impl App {
                 TaskStatus::Running(progress(done, total, &unit, &text))
             }
             (_, Report::Failed(reason)) => TaskStatus::Failed(clip(&reason, MOST_TEXT)),
-            (TaskKind::Inventory, Report::Inventory { hardware, macs }) => {
+            (TaskKind::Inventory, Report::Inventory { hardware, macs, bmc }) => {
+                if let Some(why) = self.swapped(session, bmc).await? {
+                    return Ok(TaskStatus::Failed(why));
+                }
                 let interfaces = self.own(session, macs).await?;
                 TaskStatus::Done(TaskResult::Inventory { hardware, interfaces })
             }
@@ -122,6 +129,24 @@ impl App {
                 return Err(Error::invalid("request.report", format!("is not the result of a task of kind {kind}")));
             }
         })
+    }
+
+    /// Is the BMC that is in this machine the one that we were told is in another? Then power is switched for the wrong one.
+    /// An address that nobody was given proves nothing: BMCs have several, and may be behind a translation.
+    async fn swapped(&self, session: &Session, inside: Option<Ipv4Addr>) -> Result<Option<String>> {
+        let m = &session.view.machine;
+        let (Some(inside), Some(told), Some(rack)) = (inside, &m.details.bmc, m.rack) else { return Ok(None) };
+        if told.address == inside {
+            return Ok(None);
+        }
+        let other = self.store.machine_by_bmc(rack, inside, m.id).await?;
+        Ok(other.map(|other| {
+            format!(
+                "its BMC says from inside that it is at {inside}, which is where that of machine {other} is to be, and not \
+                 at {}: are the two swapped?",
+                told.address
+            )
+        }))
     }
 
     /// The interfaces, without those whose addresses belong to other machines: an agent's word takes nothing from them.
