@@ -18,17 +18,18 @@ use crate::drive::Region;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// One stay of a machine in a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stay {
     /// Which.
     pub state: MachineState,
+    /// What led to it: the word of the life-cycle table.
+    pub by: String,
     /// Since when.
     pub since: Timestamp,
 }
 
 #[derive(Debug)]
 struct History {
-    name: String,
     stays: Vec<Stay>,
     now: watch::Sender<MachineState>,
 }
@@ -91,14 +92,19 @@ impl Ledger {
         all
     }
 
-    /// Names of the machines in `state`.
+    /// Every edge of the life-cycle that some machine has gone along, and how often: from, event, to. Machines come to be from
+    /// [`MachineState::Unspecified`].
     #[must_use]
-    pub fn names_in(&self, state: MachineState) -> Vec<String> {
-        let histories = lock(&self.histories);
-        let mut names: Vec<_> =
-            histories.values().filter(|h| *h.now.borrow() == state).map(|h| h.name.clone()).collect();
-        names.sort();
-        names
+    pub fn edges(&self) -> BTreeMap<(MachineState, String, MachineState), usize> {
+        let mut edges = BTreeMap::new();
+        for history in lock(&self.histories).values() {
+            let mut from = MachineState::Unspecified;
+            for stay in &history.stays {
+                *edges.entry((from, stay.by.clone(), stay.state)).or_default() += 1;
+                from = stay.state;
+            }
+        }
+        edges
     }
 }
 
@@ -132,12 +138,11 @@ fn note(histories: &mut HashMap<String, History>, event: &Event, known: &watch::
     let ("transition", false, Some(since)) = (event.kind.as_str(), event.machine_id.is_empty(), since) else { return };
     let is_new = !histories.contains_key(&event.machine_id);
     let history = histories.entry(event.machine_id.clone()).or_insert_with(|| History {
-        name: event.machine_name.clone(),
         stays: Vec::new(),
         now: watch::Sender::new(state),
     });
     if history.stays.last().is_none_or(|last| last.state != state) {
-        history.stays.push(Stay { state, since });
+        history.stays.push(Stay { state, by: event.event.clone(), since });
         history.now.send_replace(state);
     }
     if is_new {
@@ -157,18 +162,19 @@ mod tests {
     fn stays_are_measured_by_the_logs_own_times() {
         let mut histories = HashMap::new();
         let known = watch::Sender::new(0);
-        let mut tell = |second: i64, kind: &str, to: MachineState| {
+        let mut tell = |second: i64, kind: &str, event: &str, to: MachineState| {
             let at = Some(prost_types::Timestamp { seconds: second, nanos: 500_000_000 });
-            let (machine_id, kind) = ("a".to_owned(), kind.to_owned());
-            note(&mut histories, &Event { at, machine_id, kind, to: to.into(), ..Event::default() }, &known);
+            let (machine_id, kind, event) = ("a".to_owned(), kind.to_owned(), event.to_owned());
+            note(&mut histories, &Event { at, machine_id, kind, event, to: to.into(), ..Event::default() }, &known);
         };
-        tell(1, "transition", MachineState::New);
-        tell(2, "transition", MachineState::Commissioning);
-        tell(3, "phase", MachineState::Commissioning);
-        tell(9, "transition", MachineState::Ready);
+        tell(1, "transition", "enlist", MachineState::New);
+        tell(2, "transition", "commission", MachineState::Commissioning);
+        tell(3, "phase", "", MachineState::Commissioning);
+        tell(9, "transition", "done", MachineState::Ready);
         let states: Vec<_> = histories["a"].stays.iter().map(|s| s.state).collect();
         assert_eq!(states, [MachineState::New, MachineState::Commissioning, MachineState::Ready]);
         assert_eq!(histories["a"].stays[2].since - histories["a"].stays[1].since, TimeDelta::seconds(7));
+        assert_eq!(histories["a"].stays[1].by, "commission");
         assert_eq!((*known.borrow(), *histories["a"].now.borrow()), (1, MachineState::Ready));
     }
 }
