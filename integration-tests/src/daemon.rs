@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -55,12 +55,40 @@ impl Daemon {
     /// # Errors
     /// It cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        let what = format!("cannot start {}: {}", self.name, process::line(&self.command));
+        self.start_with(&[])
+    }
+
+    /// Starts it with `more` arguments, this time only.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_with(&mut self, more: &[String]) -> Result<()> {
+        let mut command = Command::new(self.command.get_program());
+        command.args(self.command.get_args()).args(more);
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let what = format!("cannot start {}: {}", self.name, process::line(&command));
         let log = append(&self.log)?;
         let errors = log.try_clone().map_err(LabError::io(what.clone()))?;
-        self.command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        self.child = Some(self.command.spawn().map_err(LabError::io(what))?);
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        self.child = Some(command.spawn().map_err(LabError::io(what))?);
         Ok(())
+    }
+
+    /// How it ended by itself; `None` while it runs.
+    ///
+    /// # Errors
+    /// It is not started.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let child = self.child.as_mut().ok_or_else(|| LabError::answer(&self.name, "is not started"))?;
+        child.try_wait().map_err(LabError::io(format!("cannot look at {}", self.name)))
     }
 
     /// Its process id, if it runs.
@@ -174,7 +202,7 @@ mod tests {
     fn a_daemon_is_killed_and_started_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", "echo up; exec sleep 600"]);
+        command.args(["-c", "echo up $1; [ -n \"$1\" ] || exec sleep 600", "sh"]);
         let mut daemon = Daemon::new("sleeper", dir.path().join("log"), command);
         assert!(daemon.pid().is_err());
         daemon.start().unwrap();
@@ -183,6 +211,10 @@ mod tests {
         assert!(daemon.pid().is_err());
         daemon.start().unwrap();
         assert_ne!(daemon.pid().unwrap(), first);
-        assert_eq!(daemon.stop().unwrap(), None);
+        assert_eq!((daemon.ended().unwrap(), daemon.stop().unwrap()), (None, None));
+        daemon.start_with(&["once".to_owned()]).unwrap();
+        let over = || daemon.ended().unwrap().is_some_and(|status| status.success());
+        wait::until_true("its end", Duration::from_secs(30), over).unwrap();
+        assert!(fs::read_to_string(dir.path().join("log")).unwrap().ends_with("up once\n"));
     }
 }

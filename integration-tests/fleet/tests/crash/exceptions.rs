@@ -1,0 +1,134 @@
+//! The cells that cannot happen, each with the reason. The test fails when one of them happens all the same.
+
+use crate::cells::{Cell, Who};
+
+/// Cells that cannot happen: all with one of these points, one of these contexts and one of these states.
+#[derive(Debug)]
+pub(crate) struct Exception {
+    /// Who would die.
+    pub(crate) who: Who,
+    /// Where.
+    pub(crate) points: &'static [&'static str],
+    /// Doing what. Empty for a region, whose context is the state.
+    pub(crate) contexts: &'static [&'static str],
+    /// In which states.
+    pub(crate) states: &'static [&'static str],
+    /// Why not.
+    pub(crate) reason: &'static str,
+}
+
+impl Exception {
+    /// Is it about this cell?
+    pub(crate) fn covers(&self, cell: &Cell) -> bool {
+        self.who == cell.who
+            && self.points.contains(&cell.point)
+            && (cell.who == Who::Region || self.contexts.contains(&cell.context))
+            && self.states.contains(&cell.state.as_str())
+    }
+}
+
+const ALL: &[&str] = &["commissioning", "deploying", "releasing"];
+const COMMISSIONED: &[&str] = &["deploying", "releasing"];
+const NO_INSTALLATION: &[&str] = &["commissioning", "releasing"];
+
+const fn region(points: &'static [&'static str], states: &'static [&'static str], reason: &'static str) -> Exception {
+    Exception { who: Who::Region, points, contexts: &[], states, reason }
+}
+
+const fn rack(
+    points: &'static [&'static str],
+    contexts: &'static [&'static str],
+    states: &'static [&'static str],
+    reason: &'static str,
+) -> Exception {
+    Exception { who: Who::Rack, points, contexts, states, reason }
+}
+
+const fn agent(
+    points: &'static [&'static str],
+    contexts: &'static [&'static str],
+    states: &'static [&'static str],
+    reason: &'static str,
+) -> Exception {
+    Exception { who: Who::Agent, points, contexts, states, reason }
+}
+
+const COMMANDS: &[&str] = &["command-received", "command-done"];
+const RELAYS: &[&str] = &["relay-received", "relay-answered"];
+const TASKS: &[&str] = &["task-received", "work-done", "reported"];
+
+/// All of them.
+pub(crate) const EXCEPTIONS: &[Exception] = &[
+    region(
+        &["acted-probe-bmc", "acted-ensure-bmc-account"],
+        COMMISSIONED,
+        "the BMC is probed and the account is made in commissioning alone",
+    ),
+    region(
+        &["phone-home-received", "phone-home-committed"],
+        NO_INSTALLATION,
+        "a system phones home while its deployment waits for it, else it is refused before the point",
+    ),
+    rack(COMMANDS, &["probe-bmc", "ensure-bmc-account"], COMMISSIONED, "commands of commissioning alone"),
+    rack(
+        &["account-named", "account-password-set", "account-granted", "account-enabled"],
+        &["ensure-bmc-account"],
+        COMMISSIONED,
+        "the account is made in commissioning alone",
+    ),
+    rack(COMMANDS, &["prefetch-blob"], ALL, "the region does not give this command: a rack fetches what is asked for"),
+    rack(
+        &["command-received", "command-done", "intent-stored"],
+        &["remove-intent"],
+        ALL,
+        "the region does not give this command: intents that nobody wants go with the next snapshot",
+    ),
+    rack(
+        &["command-received", "command-done", "power-commanded"],
+        &["cycle-power"],
+        ALL,
+        "a person's verb, which is refused in working states",
+    ),
+    rack(RELAYS, &["enlist"], ALL, "an agent enlists a machine that nobody boots for work"),
+    rack(RELAYS, &["phone-home"], NO_INSTALLATION, "only a system that was just installed phones home"),
+    agent(TASKS, &["inventory"], COMMISSIONED, "a task of commissioning"),
+    agent(TASKS, &["write-image"], NO_INSTALLATION, "a task of deploying"),
+    agent(&["image-writing", "image-written", "seed-laid"], &["write-image"], NO_INSTALLATION, "a task of deploying"),
+    agent(
+        &["task-received", "work-done", "reported", "erase-begun", "erasing"],
+        &["erase"],
+        &["deploying"],
+        "disks are erased when a machine is given back",
+    ),
+    agent(
+        &["task-received", "work-done", "reported", "erase-begun", "erasing"],
+        &["erase"],
+        &["commissioning"],
+        "only a machine whose disks may hold an owner's data is erased in commissioning, by the same code as in releasing",
+    ),
+];
+
+#[test]
+fn exceptions_name_what_exists() {
+    let all = Cell::all();
+    for exception in EXCEPTIONS {
+        assert!(!exception.reason.is_empty());
+        let contexts: &[&str] = if exception.who == Who::Region { &[""] } else { exception.contexts };
+        for point in exception.points {
+            for context in contexts {
+                for state in exception.states {
+                    let named = all.iter().filter(|cell| {
+                        cell.who == exception.who
+                            && cell.point == *point
+                            && (context.is_empty() || cell.context == *context)
+                            && cell.state.as_str() == *state
+                    });
+                    assert_eq!(named.count(), 1, "{point}/{context} in {state} is no cell");
+                }
+            }
+        }
+    }
+    for cell in &all {
+        assert!(EXCEPTIONS.iter().filter(|e| e.covers(cell)).count() <= 1, "{cell} is excepted twice");
+    }
+}

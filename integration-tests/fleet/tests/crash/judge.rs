@@ -1,0 +1,151 @@
+//! What really happened to a machine must be what it was told to do, and happen to no one who rests.
+
+use anyhow::{Context as _, ensure};
+use farrier_fleet::{
+    accounts::User,
+    disk::{Content, Disk},
+    population::Member,
+    truth::Fact,
+};
+use farrier_region::domain::lifecycle::{EDGES, Event, State};
+
+/// The name of the account that Farrier makes.
+const OURS: &str = "maas";
+
+/// What is known of one machine.
+pub(crate) struct Judge {
+    /// Everybody on its BMC before Farrier came.
+    users: Vec<(String, String)>,
+    /// The moves that were asked for and what must follow them.
+    path: Vec<(State, State)>,
+    rest: Rest,
+}
+
+/// What does not change while nobody works on it.
+#[derive(Clone, Debug, PartialEq)]
+struct Rest {
+    installs: u64,
+    wipes: u64,
+    power_ons: u64,
+    disks: Vec<Disk>,
+}
+
+/// What a visit to a state may do to a machine at most, and must do at least.
+struct Deeds {
+    installs: u64,
+    wipes: u64,
+    power_ons: u64,
+}
+
+impl Rest {
+    fn of(member: &Member) -> Self {
+        let truth = |fact| member.truth.of(fact);
+        Self {
+            installs: truth(Fact::Install),
+            wipes: truth(Fact::Wipe),
+            power_ons: truth(Fact::PowerOn),
+            disks: member.disks.list(),
+        }
+    }
+}
+
+impl Judge {
+    /// Of a machine that was just met.
+    pub(crate) fn of(member: &Member) -> Self {
+        Self { users: users(member), path: Vec::new(), rest: Rest::of(member) }
+    }
+
+    /// Where it is.
+    pub(crate) fn state(&self) -> State {
+        self.path.last().map_or(State::New, |(_, to)| *to)
+    }
+
+    /// How many states it has been in.
+    pub(crate) fn stays(&self) -> usize {
+        self.path.len() + 1
+    }
+
+    /// It is to go through a working state now; where it comes out, and how many of its stays will be over then.
+    pub(crate) fn enter(&mut self, state: State) {
+        if state == State::Deploying {
+            self.follow(State::Allocated);
+        }
+        self.follow(state);
+        let goal = EDGES.iter().find(|edge| edge.from == state && edge.on == Event::Done).map(|edge| edge.to);
+        self.follow(goal.expect("work may end well"));
+    }
+
+    fn follow(&mut self, to: State) {
+        let from = self.state();
+        assert!(EDGES.iter().any(|edge| edge.from == from && edge.to == to), "no edge from {from} to {to}");
+        self.path.push((from, to));
+    }
+
+    /// While it rested nothing may have happened to it.
+    pub(crate) fn has_rested(&self, member: &Member) -> anyhow::Result<()> {
+        let now = Rest::of(member);
+        ensure!(now == self.rest, "something happened at rest: {:?} became {now:?}", self.rest);
+        Ok(())
+    }
+
+    /// It has come out of a working state, in which its agent died `boots` times and had to be booted anew. `button`:
+    /// somebody had switched it on.
+    pub(crate) fn has_worked(&mut self, member: &Member, state: State, boots: u64, button: bool) -> anyhow::Result<()> {
+        let now = Rest::of(member);
+        let then = std::mem::replace(&mut self.rest, now.clone());
+        let disks = u64::try_from(now.disks.len()).unwrap_or(u64::MAX);
+        let (installs, wipes, power_ons) = match state {
+            State::Deploying => (1, 0, 2),
+            State::Releasing => (0, disks, 1),
+            _ => (0, 0, 1),
+        };
+        let least = Deeds { installs, wipes, power_ons };
+        for (what, then, now, least, more) in [
+            ("installations", then.installs, now.installs, least.installs, boots * installs),
+            ("wipes", then.wipes, now.wipes, least.wipes, boots * wipes),
+            ("starts", then.power_ons, now.power_ons, least.power_ons, boots + u64::from(button)),
+        ] {
+            let done = now - then;
+            ensure!((least..=least + more).contains(&done), "{state}: {done} {what}, not {least} to {}", least + more);
+        }
+        let images = now.disks.iter().filter(|d| matches!(d.content, Content::Image(_))).count();
+        let blank = now.disks.iter().all(|d| d.content == Content::Blank);
+        let (expected, right) = match state {
+            State::Deploying => ("one image", images == 1 && member.disks.bootable().is_some()),
+            State::Releasing => ("nothing", blank),
+            _ => ("what they did before", now.disks == then.disks),
+        };
+        ensure!(right, "after {state} its disks must hold {expected}: {:?}", now.disks);
+        Ok(())
+    }
+
+    /// At the end: what the region's log holds is what was asked for, once each, and nobody else's account was touched.
+    pub(crate) fn at_the_end(&self, member: &Member, transitions: &[String]) -> anyhow::Result<()> {
+        self.has_rested(member)?;
+        let moves = self.path.iter().map(|(from, to)| format!("{from} {to}"));
+        let expected: Vec<_> = std::iter::once("new".to_owned()).chain(moves).collect();
+        ensure!(transitions == expected, "its log holds {transitions:?}, not {expected:?}");
+        let truth = member.truth.snapshot();
+        for (fact, count) in [(Fact::AccountMade, 1), (Fact::AccountRemoved, 0), (Fact::LoginRefused, 0)] {
+            ensure!(member.truth.of(fact) == count, "{fact}: not {count}: {truth:?}");
+        }
+        ensure!(member.truth.of(Fact::Lockout) == 0, "{truth:?}");
+        let now = users(member);
+        let changed: Vec<_> = now.iter().zip(&self.users).filter(|(now, then)| now != then).collect();
+        let ours = matches!(changed[..], [((name, _), _)] if name == OURS);
+        ensure!(ours && now.len() == self.users.len(), "other accounts than {OURS} changed: {changed:?}");
+        Ok(())
+    }
+}
+
+/// Everybody on its BMC by slot: name, access and password.
+fn users(member: &Member) -> Vec<(String, String)> {
+    let accounts = member.accounts.lock().expect("nobody panics with it");
+    let key = |user: &User| user.key().map(|key| key.expose().clone());
+    accounts.users().iter().map(|user| (user.name.clone(), format!("{user:?} {:?}", key(user)))).collect()
+}
+
+/// What the log tells of a machine's moves.
+pub(crate) fn transitions(site: &farrier_integration_tests::site::Site, name: &str) -> anyhow::Result<Vec<String>> {
+    site.transitions(name).with_context(|| format!("the log of {name}"))
+}

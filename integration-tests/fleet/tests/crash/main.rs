@@ -1,0 +1,162 @@
+//! The crash matrix: region, rack and agent die at each of their crash points, in each working state of machines, and are
+//! started again. No effect comes twice where twice would hurt, nothing is lost, nobody is stuck; what really happened to the
+//! simulated machines is the judge. On both databases. `docs/crash-matrix.md` is made here.
+//!
+//! Needs root. One line for each cell as it is hit.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
+mod agents;
+mod cells;
+mod exceptions;
+mod judge;
+mod page;
+mod stage;
+mod wave;
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use farrier_fleet::truth::Fact;
+use farrier_region::domain::lifecycle::State;
+use nix::sys::resource::{Resource, setrlimit};
+
+use self::{
+    cells::{Cell, Who, working_states},
+    stage::Stage,
+    wave::{Score, Wave},
+};
+
+/// No wave takes longer, even on a host that does ten other things.
+pub(crate) const LIMIT: Duration = Duration::from_secs(400);
+/// Machines with the simulated agent, in two groups that take turns: one rests while the other works.
+const GROUP: usize = 4;
+/// Machines with the real agent.
+const REAL: usize = 4;
+/// After so many lives everything must have been hit.
+const LIVES: usize = 5;
+
+#[test]
+fn nothing_is_lost_or_done_twice_on_sqlite() {
+    play("sqlite  ", false);
+}
+
+#[test]
+fn nothing_is_lost_or_done_twice_on_postgresql() {
+    play("postgres", true);
+}
+
+/// Plays both halves beside each other, each with a region, a rack and a fleet of its own: where a daemon dies, and where
+/// agents do, after which a region waits for long.
+fn play(label: &'static str, postgres: bool) {
+    farrier_common::tls::install_provider();
+    // Who dies leaves no core: hundreds do.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).unwrap();
+    let (simulated, real) = (u32::try_from(2 * GROUP).unwrap(), u32::try_from(REAL).unwrap());
+    // Daemons end with the thread that started them, so each half has one thread from its start to its end.
+    let (daemons, agents) = thread::scope(|scope| {
+        let agents = scope.spawn(|| half(label, postgres, (0, real), real_agents));
+        let daemons = half(label, postgres, (simulated, 0), daemons);
+        (daemons, agents.join().unwrap())
+    });
+    let mut score = daemons.unwrap_or_else(|error| panic!("{label}: {error:#}"));
+    let more = agents.unwrap_or_else(|error| panic!("{label}, agents: {error:#}"));
+    score.hit.extend(more.hit);
+    score.deaths += more.deaths;
+    report(label, &score);
+    let all = Cell::all();
+    let missed: Vec<_> = all.iter().filter(|c| c.exception().is_none() && !score.hit.contains(c)).collect();
+    let excepted: Vec<_> = score.hit.iter().filter(|c| c.exception().is_some()).collect();
+    let lines = |cells: &[&Cell]| cells.iter().map(|c| format!("\n  {c}")).collect::<String>();
+    assert!(missed.is_empty(), "{label}: never hit, and no exception says why:{}", lines(&missed));
+    assert!(excepted.is_empty(), "{label}: hit, though exceptions say it cannot be:{}", lines(&excepted));
+}
+
+fn half(
+    label: &'static str,
+    postgres: bool,
+    (simulated, real): (u32, u32),
+    lives: fn(&mut Stage, &mut Score) -> anyhow::Result<()>,
+) -> anyhow::Result<Score> {
+    let mut stage = Stage::start(label, postgres, simulated, real)?;
+    let mut score = Score::default();
+    let lived = lives(&mut stage, &mut score).and_then(|()| judge(&stage));
+    if lived.is_err() {
+        stage.show_logs();
+    }
+    stage.say("the end");
+    lived.map(|()| score)
+}
+
+/// Lives of machines until every cell was hit.
+fn daemons(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
+    let groups: [Vec<usize>; 2] = [(0..GROUP).collect(), (GROUP..2 * GROUP).collect()];
+    for _ in 0..LIVES {
+        for state in [State::Commissioning, State::Deploying, State::Releasing] {
+            for group in &groups {
+                if goes(stage, score, state, group) {
+                    Wave { stage, score, state, who: group, crashes: true }.play()?;
+                }
+            }
+        }
+        if !working_states().into_iter().any(|state| score.wants(state)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Has a group something to do in a state: cells to hit, or its own way to go?
+fn goes(stage: &Stage, score: &Score, state: State, group: &[usize]) -> bool {
+    let now = stage.subjects[group[0]].judge.state();
+    match state {
+        State::Deploying => score.wants(state) || (score.wants(State::Releasing) && group[0] == 0),
+        State::Releasing => now == State::Deployed,
+        _ => now == State::New || score.wants(state),
+    }
+}
+
+/// Lives of machines with the real agent until it has died everywhere.
+fn real_agents(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
+    let group: Vec<usize> = (0..REAL).collect();
+    for _ in 0..2 {
+        for state in [State::Commissioning, State::Deploying, State::Releasing] {
+            agents::deal(stage, score, state, &group);
+            let before = agents::hits(stage, &group);
+            Wave { stage, score, state, who: &group, crashes: false }.play()?;
+            agents::count(stage, score, state, &group, &before);
+        }
+        if working_states().into_iter().all(|state| score.left(Who::Agent, state).is_empty()) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What really happened, in the end.
+fn judge(stage: &Stage) -> anyhow::Result<()> {
+    for subject in &stage.subjects {
+        let transitions = judge::transitions(&stage.site, &subject.name)?;
+        let judged = subject.judge.at_the_end(&subject.member, &transitions);
+        judged.with_context(|| format!("{} ({})", subject.name, subject.member.vendor.name))?;
+    }
+    // A password is set once for each account, and again after each death while that was going on.
+    let set: u64 = stage.subjects.iter().map(|s| s.member.truth.of(Fact::PasswordSet)).sum();
+    let most = stage.subjects.len() + Cell::all().iter().filter(|c| c.is_about_accounts()).count();
+    ensure!(set <= most as u64, "passwords were set {set} times, at most {most} are right");
+    Ok(())
+}
+
+/// A table: how many cells of each point were hit.
+fn report(label: &str, score: &Score) {
+    let all = Cell::all();
+    for who in Who::ALL {
+        for point in who.points() {
+            let of =
+                |cells: &mut dyn Iterator<Item = &Cell>| cells.filter(|c| c.who == who && c.point == point).count();
+            let hit = of(&mut score.hit.iter());
+            let excepted = of(&mut all.iter().filter(|c| c.exception().is_some()));
+            println!("{label} {:8} {:26} {hit:3} hit {excepted:3} excepted", who.as_str(), point);
+        }
+    }
+    println!("{label} {} cells hit by {} deaths", score.hit.len(), score.deaths);
+}

@@ -1,0 +1,233 @@
+//! One wave: machines go through a working state while the daemons die at one cell after the other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use farrier_common::clock::Timestamp;
+use farrier_fleet::{
+    drive::{DriveError, Region},
+    population::Member,
+};
+use farrier_integration_tests::{
+    assets::System,
+    error::LabError,
+    wait::{self, Seen},
+};
+use farrier_region::domain::lifecycle::State;
+use tokio::task::JoinHandle;
+
+use crate::{
+    LIMIT,
+    cells::{Cell, Who},
+    stage::{Death, SMALL, Stage, Subject},
+};
+
+/// A cell that is not hit for so long gives way to the next one, and has its turn again later.
+const STALLED: Duration = Duration::from_secs(6);
+/// Works that also happen just after the state: they count while nobody has left it.
+const LATE: [&str; 2] = ["put-intent", "phone-home"];
+const DAEMONS: [Who; 2] = [Who::Region, Who::Rack];
+
+/// What was hit so far.
+#[derive(Default)]
+pub(crate) struct Score {
+    pub(crate) hit: BTreeSet<Cell>,
+    pub(crate) deaths: usize,
+    /// Excepted cells are tried in turn when nothing else is left.
+    tried: usize,
+}
+
+impl Score {
+    /// What is still to be hit by someone in a state.
+    pub(crate) fn left(&self, who: Who, state: State) -> Vec<Cell> {
+        let mut left: Vec<_> = Cell::all()
+            .into_iter()
+            .filter(|c| c.who == who && c.state == state && c.exception().is_none() && !self.hit.contains(c))
+            .collect();
+        left.sort_by_key(|cell| cell.turn());
+        left
+    }
+
+    /// Is there anything that daemons are still to do in a state?
+    pub(crate) fn wants(&self, state: State) -> bool {
+        DAEMONS.iter().any(|who| !self.left(*who, state).is_empty())
+    }
+
+    /// The cells to try in a wave, in order.
+    fn queue(&mut self, who: Who, state: State) -> VecDeque<Cell> {
+        let left = self.left(who, state);
+        if !left.is_empty() {
+            return left.into();
+        }
+        let excepted: Vec<_> =
+            Cell::all().into_iter().filter(|c| c.who == who && c.state == state && c.exception().is_some()).collect();
+        self.tried += 1;
+        excepted.get(self.tried % excepted.len().max(1)).copied().into_iter().collect()
+    }
+}
+
+/// A wave of some of the machines.
+pub(crate) struct Wave<'a> {
+    pub(crate) stage: &'a mut Stage,
+    pub(crate) score: &'a mut Score,
+    pub(crate) state: State,
+    /// Indices of the machines.
+    pub(crate) who: &'a [usize],
+    /// Are the daemons to die?
+    pub(crate) crashes: bool,
+}
+
+impl Wave<'_> {
+    /// Plays it to its end, at which all its machines rest again.
+    pub(crate) fn play(mut self) -> anyhow::Result<()> {
+        let (state, label) = (self.state, format!("{} of {}", self.who.len(), self.state));
+        for subject in self.each() {
+            subject.judge.has_rested(&subject.member).with_context(|| subject.name.clone())?;
+        }
+        let mut queues = DAEMONS.map(|who| if self.crashes { self.score.queue(who, state) } else { VecDeque::new() });
+        for (who, queue) in DAEMONS.iter().zip(&mut queues) {
+            self.stage.arm(*who, queue.pop_front())?;
+        }
+        self.stage.say(&format!("wave: {label}"));
+        let boots: Vec<usize> = self.each().map(|s| s.plan.as_ref().map_or(0, |p| p.hits().len())).collect();
+        let buttons: Vec<bool> = self.each().enumerate().map(|(n, s)| n % 2 == 0 && pressed(s, state)).collect();
+        let mut verbs: Vec<_> = self.who.to_vec().into_iter().map(|n| self.verb(n)).collect();
+        let mut deaths = Vec::new();
+        let played = wait::until(&label, LIMIT, || {
+            self.look(&mut queues, &mut deaths, &mut verbs).map_err(|e| LabError::answer("the wave", format!("{e:#}")))
+        });
+        if let Err(error) = played {
+            bail!("{error}\n{}", self.explain());
+        }
+        self.count(&deaths);
+        for ((n, before), button) in self.who.to_vec().into_iter().zip(boots).zip(buttons) {
+            let subject = &mut self.stage.subjects[n];
+            let again = subject.plan.as_ref().map_or(0, |p| p.hits().len()) - before;
+            let judged = subject.judge.has_worked(&subject.member, state, again as u64, button);
+            judged.with_context(|| format!("{} ({})", subject.name, subject.member.vendor.name))?;
+        }
+        Ok(())
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Subject> {
+        self.who.iter().map(|n| &self.stage.subjects[*n])
+    }
+
+    /// Asks for the work. Whoever is not answered asks again, with the same request.
+    fn verb(&mut self, n: usize) -> JoinHandle<Result<(), DriveError>> {
+        let (region, state) = (self.stage.region.clone(), self.state);
+        let subject = &mut self.stage.subjects[n];
+        let image = if subject.plan.is_some() { System::Mini.name() } else { SMALL };
+        let first = subject.judge.state() == State::New;
+        subject.judge.enter(state);
+        let (name, member) = (subject.name.clone(), subject.member.clone());
+        self.stage.population.runtime().spawn(async move { ask(&region, state, &name, &member, first, image).await })
+    }
+
+    /// Looks once: who died is started again, to die elsewhere.
+    fn look(
+        &mut self,
+        queues: &mut [VecDeque<Cell>; 2],
+        deaths: &mut Vec<Death>,
+        verbs: &mut Vec<JoinHandle<Result<(), DriveError>>>,
+    ) -> anyhow::Result<Seen<()>> {
+        for (who, queue) in DAEMONS.iter().zip(queues) {
+            if let Some(death) = self.stage.death(*who)? {
+                self.stage.say(&death.cell.to_string());
+                deaths.push(death);
+                self.stage.arm(*who, queue.pop_front())?;
+            }
+            // What has its turn and does not come must not keep the others from theirs.
+            let (armed, since) = self.stage.armed(*who);
+            if let Some(cell) = armed
+                && !queue.is_empty()
+                && since > STALLED
+            {
+                queue.push_back(cell);
+                self.stage.say(&format!("not yet: {cell}"));
+                self.stage.arm(*who, queue.pop_front())?;
+            }
+        }
+        for verb in verbs.extract_if(.., |verb| verb.is_finished()) {
+            self.stage.population.runtime().block_on(verb)??;
+        }
+        let mut away = BTreeMap::new();
+        for subject in self.each() {
+            let stays = self.stage.ledger.stays(&subject.id);
+            let state = stays.last().map_or("nowhere", |stay| stay.state.as_str_name());
+            ensure!(!state.contains("FAILED"), "{} ({}) is {state}", subject.name, subject.member.vendor.name);
+            if stays.len() < subject.judge.stays() {
+                *away.entry(state).or_insert(0) += 1;
+            }
+        }
+        let over = verbs.is_empty() && away.is_empty();
+        Ok(if over { Seen::Now(()) } else { Seen::NotYet(format!("{} verbs are under way; {away:?}", verbs.len())) })
+    }
+
+    /// Takes down what was hit. What a rack does not tell, the times do: whether somebody was in the state when it died.
+    fn count(&mut self, deaths: &[Death]) {
+        self.score.deaths += deaths.len();
+        let stays: Vec<(Timestamp, Timestamp)> = self
+            .each()
+            .filter_map(|subject| {
+                let stays = self.stage.ledger.stays(&subject.id);
+                let last = stays.len().checked_sub(2)?;
+                Some((stays[last].since, stays[last + 1].since))
+            })
+            .collect();
+        for death in deaths {
+            let late = LATE.contains(&death.cell.context);
+            let mut inside = stays.iter().map(|(came, left)| *came < death.at && death.at < *left);
+            let nobody_left = stays.iter().all(|(_, left)| death.at < *left);
+            if death.cell.who == Who::Region || if late { nobody_left } else { inside.any(|inside| inside) } {
+                self.score.hit.insert(death.cell);
+            } else {
+                self.stage.say(&format!("too late to count: {}", death.cell));
+            }
+        }
+    }
+
+    /// Why machines are where they are.
+    fn explain(&self) -> String {
+        let (runtime, region) = (self.stage.population.runtime(), &self.stage.region);
+        let one = |subject: &Subject| {
+            let explained = tokio::time::timeout(Duration::from_secs(5), region.explain(&subject.name));
+            let told = runtime.block_on(async { explained.await.map(|e| format!("{e:#?}")) });
+            let truth = subject.member.truth.snapshot();
+            let told = told.unwrap_or_default().lines().take(60).collect::<Vec<_>>().join("\n");
+            format!("{} ({}): {truth:?}\n{told}\n", subject.name, subject.member.vendor.name)
+        };
+        self.each().filter(|s| self.stage.ledger.stays(&s.id).len() < s.judge.stays()).map(one).collect()
+    }
+}
+
+/// Some machines are on when work begins, so that they have to be switched off first.
+fn pressed(subject: &Subject, state: State) -> bool {
+    let off = matches!(state, State::Commissioning | State::Deploying);
+    if off {
+        subject.member.switch_on();
+    }
+    off
+}
+
+async fn ask(
+    region: &Region,
+    state: State,
+    name: &str,
+    member: &Member,
+    first: bool,
+    image: &str,
+) -> Result<(), DriveError> {
+    if state == State::Commissioning {
+        if first { region.commission(name, member).await } else { region.recommission(name).await }
+    } else if state == State::Deploying {
+        region.allocate(name).await?;
+        region.deploy(name, image).await
+    } else {
+        region.release(name).await
+    }
+    .map(drop)
+}
