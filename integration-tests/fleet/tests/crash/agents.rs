@@ -18,7 +18,7 @@ fn costs_a_boot(cell: &Cell) -> bool {
 
 /// Tells the agents of these machines where to die in the state; `false` if nothing is left.
 pub(crate) fn deal(stage: &Stage, score: &Score, state: State, machines: &[usize]) -> bool {
-    let left = score.left(Who::Agent, state);
+    let left = score.left(Who::Agent, state, true);
     let (mut costly, mut last): (Vec<&Cell>, Vec<&Cell>) = left.iter().partition(|cell| costs_a_boot(cell));
     costly.reverse();
     last.reverse();

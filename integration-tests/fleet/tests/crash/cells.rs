@@ -171,8 +171,9 @@ const REGION_ORDER: &[&str] = &[
 ];
 
 const RACK_ORDER: &[&str] = &[
-    "probe-bmc",
+    // Each machine comes to these but once.
     "ensure-bmc-account",
+    "probe-bmc",
     "put-intent",
     "get-power",
     "set-power",

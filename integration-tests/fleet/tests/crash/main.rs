@@ -15,8 +15,7 @@ mod wave;
 
 use std::{thread, time::Duration};
 
-use anyhow::{Context as _, ensure};
-use farrier_fleet::truth::Fact;
+use anyhow::Context as _;
 use farrier_region::domain::lifecycle::State;
 use nix::sys::resource::{Resource, setrlimit};
 
@@ -30,6 +29,8 @@ use self::{
 pub(crate) const LIMIT: Duration = Duration::from_secs(400);
 /// Machines with the simulated agent, in two groups that take turns: one rests while the other works.
 const GROUP: usize = 4;
+/// Machines that are met for the first time only if the others' first times were not enough.
+const SPARE: usize = 4;
 /// Machines with the real agent.
 const REAL: usize = 4;
 /// After so many lives everything must have been hit.
@@ -51,7 +52,7 @@ fn play(label: &'static str, postgres: bool) {
     farrier_common::tls::install_provider();
     // Who dies leaves no core: hundreds do.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).unwrap();
-    let (simulated, real) = (u32::try_from(2 * GROUP).unwrap(), u32::try_from(REAL).unwrap());
+    let (simulated, real) = (u32::try_from(2 * GROUP + SPARE).unwrap(), u32::try_from(REAL).unwrap());
     // Daemons end with the thread that started them, so each half has one thread from its start to its end.
     let (daemons, agents) = thread::scope(|scope| {
         let agents = scope.spawn(|| half(label, postgres, (0, real), real_agents));
@@ -89,16 +90,24 @@ fn half(
 
 /// Lives of machines until every cell was hit.
 fn daemons(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
-    let groups: [Vec<usize>; 2] = [(0..GROUP).collect(), (GROUP..2 * GROUP).collect()];
+    let all: Vec<usize> = (0..2 * GROUP + SPARE).collect();
+    let (groups, spares) = all.split_at(2 * GROUP);
+    let mut spares = spares.chunks(2);
     for _ in 0..LIVES {
         for state in [State::Commissioning, State::Deploying, State::Releasing] {
-            for group in &groups {
+            for group in groups.chunks(GROUP) {
                 if goes(stage, score, state, group) {
                     Wave { stage, score, state, who: group, crashes: true }.play()?;
                 }
             }
         }
-        if !working_states().into_iter().any(|state| score.wants(state)) {
+        if score.wants(State::Commissioning, true)
+            && !score.wants(State::Commissioning, false)
+            && let Some(group) = spares.next()
+        {
+            Wave { stage, score, state: State::Commissioning, who: group, crashes: true }.play()?;
+        }
+        if !working_states().into_iter().any(|state| score.wants(state, true)) {
             break;
         }
     }
@@ -109,9 +118,9 @@ fn daemons(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
 fn goes(stage: &Stage, score: &Score, state: State, group: &[usize]) -> bool {
     let now = stage.subjects[group[0]].judge.state();
     match state {
-        State::Deploying => score.wants(state) || (score.wants(State::Releasing) && group[0] == 0),
+        State::Deploying => score.wants(state, false) || (score.wants(State::Releasing, false) && group[0] == 0),
         State::Releasing => now == State::Deployed,
-        _ => now == State::New || score.wants(state),
+        _ => now == State::New || score.wants(state, false),
     }
 }
 
@@ -125,7 +134,7 @@ fn real_agents(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
             Wave { stage, score, state, who: &group, crashes: false }.play()?;
             agents::count(stage, score, state, &group, &before);
         }
-        if working_states().into_iter().all(|state| score.left(Who::Agent, state).is_empty()) {
+        if working_states().into_iter().all(|state| score.left(Who::Agent, state, true).is_empty()) {
             break;
         }
     }
@@ -139,10 +148,6 @@ fn judge(stage: &Stage) -> anyhow::Result<()> {
         let judged = subject.judge.at_the_end(&subject.member, &transitions);
         judged.with_context(|| format!("{} ({})", subject.name, subject.member.vendor.name))?;
     }
-    // A password is set once for each account, and again after each death while that was going on.
-    let set: u64 = stage.subjects.iter().map(|s| s.member.truth.of(Fact::PasswordSet)).sum();
-    let most = stage.subjects.len() + Cell::all().iter().filter(|c| c.is_about_accounts()).count();
-    ensure!(set <= most as u64, "passwords were set {set} times, at most {most} are right");
     Ok(())
 }
 

@@ -25,7 +25,8 @@ use crate::{
     stage::{Death, SMALL, Stage, Subject},
 };
 
-/// A cell that is not hit for so long gives way to the next one, and has its turn again later.
+/// A cell that is not hit for so long gives way to the next one, and has its turn again later. Each time that nothing came
+/// of it the wait doubles: whoever dies all the time lets nobody get anywhere.
 const STALLED: Duration = Duration::from_secs(6);
 /// Works that also happen just after the state: they count while nobody has left it.
 const LATE: [&str; 2] = ["put-intent", "phone-home"];
@@ -41,24 +42,25 @@ pub(crate) struct Score {
 }
 
 impl Score {
-    /// What is still to be hit by someone in a state.
-    pub(crate) fn left(&self, who: Who, state: State) -> Vec<Cell> {
+    /// What is still to be hit by someone in a state. `fresh`: by machines on whose BMC Farrier has no account yet.
+    pub(crate) fn left(&self, who: Who, state: State, fresh: bool) -> Vec<Cell> {
         let mut left: Vec<_> = Cell::all()
             .into_iter()
             .filter(|c| c.who == who && c.state == state && c.exception().is_none() && !self.hit.contains(c))
+            .filter(|c| fresh || !c.is_about_accounts())
             .collect();
         left.sort_by_key(|cell| cell.turn());
         left
     }
 
     /// Is there anything that daemons are still to do in a state?
-    pub(crate) fn wants(&self, state: State) -> bool {
-        DAEMONS.iter().any(|who| !self.left(*who, state).is_empty())
+    pub(crate) fn wants(&self, state: State, fresh: bool) -> bool {
+        DAEMONS.iter().any(|who| !self.left(*who, state, fresh).is_empty())
     }
 
     /// The cells to try in a wave, in order.
-    fn queue(&mut self, who: Who, state: State) -> VecDeque<Cell> {
-        let left = self.left(who, state);
+    fn queue(&mut self, who: Who, state: State, fresh: bool) -> VecDeque<Cell> {
+        let left = self.left(who, state, fresh);
         if !left.is_empty() {
             return left.into();
         }
@@ -67,6 +69,14 @@ impl Score {
         self.tried += 1;
         excepted.get(self.tried % excepted.len().max(1)).copied().into_iter().collect()
     }
+}
+
+/// What one daemon is still to do in a wave.
+#[derive(Default)]
+struct Queue {
+    cells: VecDeque<Cell>,
+    /// So often cells gave way since something was hit.
+    turns: u32,
 }
 
 /// A wave of some of the machines.
@@ -87,9 +97,13 @@ impl Wave<'_> {
         for subject in self.each() {
             subject.judge.has_rested(&subject.member).with_context(|| subject.name.clone())?;
         }
-        let mut queues = DAEMONS.map(|who| if self.crashes { self.score.queue(who, state) } else { VecDeque::new() });
+        let fresh = self.each().any(|subject| subject.judge.state() == State::New);
+        let mut queues = DAEMONS.map(|who| {
+            let cells = if self.crashes { self.score.queue(who, state, fresh) } else { VecDeque::new() };
+            Queue { cells, turns: 0 }
+        });
         for (who, queue) in DAEMONS.iter().zip(&mut queues) {
-            self.stage.arm(*who, queue.pop_front())?;
+            self.stage.arm(*who, queue.cells.pop_front())?;
         }
         self.stage.say(&format!("wave: {label}"));
         let boots: Vec<usize> = self.each().map(|s| s.plan.as_ref().map_or(0, |p| p.hits().len())).collect();
@@ -130,7 +144,7 @@ impl Wave<'_> {
     /// Looks once: who died is started again, to die elsewhere.
     fn look(
         &mut self,
-        queues: &mut [VecDeque<Cell>; 2],
+        queues: &mut [Queue; 2],
         deaths: &mut Vec<Death>,
         verbs: &mut Vec<JoinHandle<Result<(), DriveError>>>,
     ) -> anyhow::Result<Seen<()>> {
@@ -138,17 +152,19 @@ impl Wave<'_> {
             if let Some(death) = self.stage.death(*who)? {
                 self.stage.say(&death.cell.to_string());
                 deaths.push(death);
-                self.stage.arm(*who, queue.pop_front())?;
+                queue.turns = 0;
+                self.stage.arm(*who, queue.cells.pop_front())?;
             }
             // What has its turn and does not come must not keep the others from theirs.
             let (armed, since) = self.stage.armed(*who);
             if let Some(cell) = armed
-                && !queue.is_empty()
-                && since > STALLED
+                && !queue.cells.is_empty()
+                && since > STALLED * 2_u32.pow(queue.turns.min(5))
             {
-                queue.push_back(cell);
+                queue.turns += 1;
+                queue.cells.push_back(cell);
                 self.stage.say(&format!("not yet: {cell}"));
-                self.stage.arm(*who, queue.pop_front())?;
+                self.stage.arm(*who, queue.cells.pop_front())?;
             }
         }
         for verb in verbs.extract_if(.., |verb| verb.is_finished()) {
@@ -194,8 +210,10 @@ impl Wave<'_> {
     fn explain(&self) -> String {
         let (runtime, region) = (self.stage.population.runtime(), &self.stage.region);
         let one = |subject: &Subject| {
-            let explained = tokio::time::timeout(Duration::from_secs(5), region.explain(&subject.name));
-            let told = runtime.block_on(async { explained.await.map(|e| format!("{e:#?}")) });
+            let told = runtime.block_on(async {
+                let explained = tokio::time::timeout(Duration::from_secs(5), region.explain(&subject.name));
+                explained.await.map(|e| format!("{e:#?}"))
+            });
             let truth = subject.member.truth.snapshot();
             let told = told.unwrap_or_default().lines().take(60).collect::<Vec<_>>().join("\n");
             format!("{} ({}): {truth:?}\n{told}\n", subject.name, subject.member.vendor.name)
