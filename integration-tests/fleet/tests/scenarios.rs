@@ -60,7 +60,8 @@ fn what_scenarios_record_is_what_comes() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let next = waiting.lock().unwrap().pop_front();
+                    // The last ones take longest.
+                    let next = waiting.lock().unwrap().pop_back();
                     let Some((file, script)) = next else { break };
                     let (name, start) = (file.file_name().unwrap_or_default().to_string_lossy(), Instant::now());
                     match one(&file, &script, bless) {
