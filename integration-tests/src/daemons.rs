@@ -33,13 +33,13 @@ pub struct RegionOptions {
     pub database: Option<String>,
     /// How often the power of machines at rest is asked for.
     pub power_poll_seconds: u32,
-    /// How long a boot may take; the region's own limit if `None`.
-    pub boot_minutes: Option<u32>,
+    /// Keys of `[deadlines]` that are not left at the region's own limits, and minutes.
+    pub deadlines: Vec<(&'static str, u32)>,
 }
 
 impl Default for RegionOptions {
     fn default() -> Self {
-        Self { database: None, power_poll_seconds: 3, boot_minutes: None }
+        Self { database: None, power_poll_seconds: 3, deadlines: Vec::new() }
     }
 }
 
@@ -66,9 +66,8 @@ impl Region {
         if let Some(url) = &options.database {
             config.push_str(&format!("database = \"{url}\"\n"));
         }
-        if let Some(minutes) = options.boot_minutes {
-            config.push_str(&format!("[deadlines]\nboot_minutes = {minutes}\n"));
-        }
+        config.push_str("[deadlines]\n");
+        config.extend(options.deadlines.iter().map(|(key, minutes)| format!("{key} = {minutes}\n")));
         fs::create_dir_all(dir.join("data")).map_err(LabError::io("cannot make the region's folder"))?;
         fs::write(dir.join("region.toml"), config).map_err(LabError::io("cannot write region.toml"))?;
         let mut command = net.command(binary("farrier-region")?);

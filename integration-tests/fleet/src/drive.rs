@@ -1,6 +1,6 @@
 //! A client of `farrier.v1` that drives many machines at once. Each mutation has a request id, so that asking again is safe.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use farrier_common::{
     id::{Id, Kind},
@@ -10,10 +10,10 @@ use farrier_common::{
     tls,
 };
 use farrier_proto::v1::{
-    AbortMachineRequest, AllocateMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest,
-    DeployMachineRequest, Event, ExplainMachineRequest, Explanation, GetMachineRequest, ListMachinesRequest, Machine,
-    MutationOptions, PageRequest, ReleaseMachineRequest, WatchEventsRequest, events_client::EventsClient,
-    machines_client::MachinesClient,
+    AbortMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol, CommissionMachineRequest,
+    CreateMachineRequest, DeployMachineRequest, Event, ExplainMachineRequest, Explanation, GetMachineRequest,
+    ListMachinesRequest, Machine, MutationOptions, PageRequest, ReleaseMachineRequest, WatchEventsRequest,
+    events_client::EventsClient, machines_client::MachinesClient,
 };
 use thiserror::Error;
 use tonic::{
@@ -140,22 +140,31 @@ impl Region {
         self.call(machine, request, |mut c, r| async move { c.explain_machine(r).await }).await
     }
 
+    /// Adds a machine by hand, with the account that its BMC came with.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn add(&self, member: &Member) -> Result<Machine, DriveError> {
+        let request = CreateMachineRequest {
+            options: once(),
+            name: String::new(),
+            architecture: Architecture::Amd64.into(),
+            macs: vec![member.mac.to_string()],
+            bmc: Some(factory(member)),
+            labels: HashMap::new(),
+        };
+        let what = format!("add {}", member.mac);
+        self.call(&what, request, |mut c, r| async move { c.create_machine(r).await }).await
+    }
+
     /// Has a machine commissioned with the account that its BMC came with.
     ///
     /// # Errors
     /// See [`DriveError`].
     pub async fn commission(&self, machine: &str, member: &Member) -> Result<Machine, DriveError> {
-        let factory = &member.vendor.accounts.factory;
-        let bmc = BmcCredentials {
-            protocol: BmcProtocol::Ipmi.into(),
-            address: member.bmc.to_string(),
-            port: 0,
-            username: factory.name.clone(),
-            password: factory.password.clone(),
-            use_as_is: false,
-        };
-        let request = CommissionMachineRequest { options: once(), machine: machine.to_owned(), bmc: Some(bmc) };
-        self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
+        let (machine, bmc) = (machine.to_owned(), Some(factory(member)));
+        let (what, request) = (machine.clone(), CommissionMachineRequest { options: once(), machine, bmc });
+        self.call(&what, request, |mut c, r| async move { c.commission_machine(r).await }).await
     }
 
     /// Has a machine commissioned with the account that the region has on its BMC already.
@@ -243,6 +252,19 @@ impl Region {
             }
             PAUSES.pause(tries).await;
         }
+    }
+}
+
+/// The account that a BMC came with.
+fn factory(member: &Member) -> BmcCredentials {
+    let factory = &member.vendor.accounts.factory;
+    BmcCredentials {
+        protocol: BmcProtocol::Ipmi.into(),
+        address: member.bmc.to_string(),
+        port: 0,
+        username: factory.name.clone(),
+        password: factory.password.clone(),
+        use_as_is: false,
     }
 }
 

@@ -137,10 +137,9 @@ fn note(histories: &mut HashMap<String, History>, event: &Event, known: &watch::
         event.at.and_then(|at| DateTime::<Utc>::from_timestamp(at.seconds, u32::try_from(at.nanos).unwrap_or(0)));
     let ("transition", false, Some(since)) = (event.kind.as_str(), event.machine_id.is_empty(), since) else { return };
     let is_new = !histories.contains_key(&event.machine_id);
-    let history = histories.entry(event.machine_id.clone()).or_insert_with(|| History {
-        stays: Vec::new(),
-        now: watch::Sender::new(state),
-    });
+    let history = histories
+        .entry(event.machine_id.clone())
+        .or_insert_with(|| History { stays: Vec::new(), now: watch::Sender::new(state) });
     if history.stays.last().is_none_or(|last| last.state != state) {
         history.stays.push(Stay { state, by: event.event.clone(), since });
         history.now.send_replace(state);

@@ -17,10 +17,13 @@ words! {
     Name {
         /// `fleet N [seed=] [vendors=] [firmware=] [disks=]`: so many machines, switched off.
         Fleet = "fleet",
-        /// `site [database=sqlite|postgres] [dynamic=RANGE] [boot_minutes=] [poll=]`: a region and a rack.
+        /// `site [database=sqlite|postgres] [dynamic=RANGE] [poll=] [commissioning_minutes=] ...`: a region and a rack, with
+        /// deadlines as in its configuration.
         Site = "site",
         /// `on SELECTOR`: somebody presses power buttons.
         On = "on",
+        /// `add SELECTOR`: by hand, before they were ever switched on.
+        Add = "add",
         /// `commission SELECTOR`.
         Commission = "commission",
         /// `allocate SELECTOR`.
@@ -53,6 +56,8 @@ words! {
         Start = "start",
         /// `explain mN`: records what the region explains.
         Explain = "explain",
+        /// `edges`: records every edge of the life-cycle that some machine went along.
+        Edges = "edges",
         /// `timeline mN "TEXT" OP N`: so many entries hold the text.
         Timeline = "timeline",
         /// `truth SELECTOR [FACT OP N]`: what really happened; without a fact, records what is worth it.
@@ -75,6 +80,8 @@ words! {
 words! {
     /// What the region is asked for.
     Verb {
+        /// A machine that it does not know, with the account that the BMC came with.
+        Add = "add",
         /// With the account that the BMC came with.
         Commission = "commission",
         /// For the administrator.
@@ -207,6 +214,8 @@ pub enum Command {
     },
     /// Starts a process.
     Start(Process),
+    /// Shows which edges of the life-cycle were taken.
+    Edges,
     /// Shows what the region explains.
     Explain(u32),
     /// Counts entries of a timeline.
@@ -249,8 +258,8 @@ pub struct SiteOptions {
     pub database: Database,
     /// Addresses for machines that are not known; the lab's own range if `None`.
     pub dynamic: Option<String>,
-    /// How long a boot may take.
-    pub boot_minutes: Option<u32>,
+    /// Deadlines that are not the region's own, in minutes.
+    pub deadlines: Vec<(&'static str, u32)>,
     /// Seconds between two looks at the power of machines at rest.
     pub poll: u32,
 }
@@ -258,6 +267,10 @@ pub struct SiteOptions {
 /// No wait is longer.
 const MOST: Duration = Duration::from_mins(10);
 const WITHIN: Duration = Duration::from_mins(2);
+/// Keys of the region's deadlines.
+const DEADLINES: [&str; 4] = ["commissioning_minutes", "deploying_minutes", "releasing_minutes", "boot_minutes"];
+const SITE_KEYS: &str =
+    "database= dynamic= poll= commissioning_minutes= deploying_minutes= releasing_minutes= boot_minutes=";
 
 impl Command {
     /// Reads one line.
@@ -281,8 +294,9 @@ impl Command {
 fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String> {
     let command = match name {
         Name::Fleet => return Ok((fleet(words)?, "seed= vendors= firmware= disks=")),
-        Name::Site => return Ok((site(words)?, "database= dynamic= boot_minutes= poll=")),
+        Name::Site => return Ok((site(words)?, SITE_KEYS)),
         Name::On => Command::Power(who(words)?, PowerDeed::On),
+        Name::Add => Command::Say(Verb::Add, who(words)?),
         Name::Commission => Command::Say(Verb::Commission, who(words)?),
         Name::Allocate => Command::Say(Verb::Allocate, who(words)?),
         Name::Deploy => Command::Say(Verb::Deploy, who(words)?),
@@ -311,6 +325,7 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
             return Ok((Command::End { process, kill: name == Name::Kill, after, lasts }, "after= for="));
         }
         Name::Start => Command::Start(words.read("which process")?),
+        Name::Edges => Command::Edges,
         Name::Explain => Command::Explain(one(words)?),
         Name::Timeline => Command::Timeline(one(words)?, words.next("which text")?, bound(words)?),
         Name::Truth => truth(words)?,
@@ -400,9 +415,14 @@ fn site(words: &mut Words) -> Result<Command, String> {
     Ok(Command::Site(SiteOptions {
         database: words.pair("database")?.unwrap_or(Database::Sqlite),
         dynamic: words.pair("dynamic")?,
-        boot_minutes: words.pair("boot_minutes")?,
+        deadlines: deadlines(words)?,
         poll: words.pair("poll")?.unwrap_or(3),
     }))
+}
+
+fn deadlines(words: &mut Words) -> Result<Vec<(&'static str, u32)>, String> {
+    let given = DEADLINES.map(|key| Ok(words.pair(key)?.map(|minutes| (key, minutes))));
+    given.into_iter().filter_map(Result::transpose).collect()
 }
 
 impl Bound {

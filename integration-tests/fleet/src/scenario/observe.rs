@@ -99,6 +99,13 @@ impl Stage {
         })
     }
 
+    /// Every edge that some machine has gone along: from, event, to; `-` where machines come to be.
+    pub(super) fn edges(&self) -> anyhow::Result<Vec<String>> {
+        let word = |state| if state == MachineState::Unspecified { "-".to_owned() } else { state_word(state) };
+        let edges = self.link()?.ledger.edges();
+        Ok(edges.keys().map(|(from, event, to)| format!("{} {event} {}", word(*from), word(*to))).collect())
+    }
+
     pub(super) fn explain(&mut self, number: u32) -> anyhow::Result<Vec<String>> {
         let known = self.named(&self.one(number)?.clone())?;
         let region = self.link()?.region.clone();

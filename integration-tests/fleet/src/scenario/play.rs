@@ -122,6 +122,7 @@ impl Stage {
                 self.works()?.end(*process, *kill, *after, *lasts)?;
             }
             Command::Start(process) => self.works()?.start_again(*process)?,
+            Command::Edges => return self.edges(),
             Command::Explain(number) => return self.explain(*number),
             Command::Timeline(number, text, bound) => self.timeline(*number, text, *bound)?,
             Command::Truth(who) => return self.truth(who),
@@ -312,10 +313,11 @@ impl Stage {
         let members = self.chosen(who)?;
         let mut asked = Vec::new();
         for member in members {
-            let name = self.named(&member)?.name;
+            let name = if verb == Verb::Add { String::new() } else { self.named(&member)?.name };
             let region = self.link()?.region.clone();
             asked.push((member.number, async move {
                 match verb {
+                    Verb::Add => region.add(&member).await,
                     Verb::Commission => region.commission(&name, &member).await,
                     Verb::Allocate => region.allocate(&name).await,
                     Verb::Deploy => region.deploy(&name, IMAGE).await,
@@ -334,14 +336,19 @@ impl Stage {
         let members = self.chosen(who)?;
         let mut before = HashMap::new();
         for member in &members {
-            let known = self.named(member)?;
-            before.insert(member.number, self.link()?.ledger.stays(&known.id).len());
+            let known = self.seek(member)?;
+            ensure!(verb == Verb::Add || known.is_some(), "the region does not know m{} yet", member.number);
+            let stays = known.map(|known| Ok::<_, anyhow::Error>(self.link()?.ledger.stays(&known.id).len()));
+            before.insert(member.number, stays.transpose()?.unwrap_or(0));
         }
         for (number, answer) in self.ask(verb, who)? {
             answer.with_context(|| format!("m{number}: {verb}"))?;
         }
         // The log may lag behind the answer: what is waited for next is what came since.
         self.look(LAG, |stage| {
+            for member in &members {
+                stage.seek(member)?;
+            }
             let link = stage.link()?;
             let behind = |(n, before): &(&u32, &usize)| {
                 stage.known.get(n).is_none_or(|known| link.ledger.stays(&known.id).len() <= **before)

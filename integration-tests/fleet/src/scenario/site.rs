@@ -57,7 +57,8 @@ impl Works {
             Database::Sqlite => None,
         };
         let database = postgres.as_ref().map(Postgres::url);
-        let region = RegionOptions { database, power_poll_seconds: options.poll, boot_minutes: options.boot_minutes };
+        let deadlines = options.deadlines.clone();
+        let region = RegionOptions { database, power_poll_seconds: options.poll, deadlines };
         let region = lab.start_region(&region)?;
         let admin = lab.login(&region, "admin", &region.admin_token())?;
         let [kernel, initrd] = ["kernel", "initrd"].map(|name| (name, noise(name, BOOT_BYTES)));
