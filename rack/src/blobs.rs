@@ -1,8 +1,8 @@
 //! The rack's store of images: files named by their SHA-256, fetched from the region when first needed.
 //!
 //! A file under its final name was complete, verified and on the disk; before it is used it is verified again, unless it is
-//! untouched since this process did so. One that is not what it was is fetched anew. One download per digest runs at a time, whoever asks;
-//! it goes on when the asker leaves, and a broken one is resumed where it stopped.
+//! untouched since this process did so. One that is not what it was is fetched anew. One download per digest runs at a time,
+//! whoever asks; it goes on when the asker leaves, and a broken one is resumed where it stopped.
 
 use std::{
     collections::HashMap,
