@@ -36,12 +36,25 @@ impl Site {
     /// # Errors
     /// Something does not start, or an image cannot be built.
     pub fn start(lab: &Lab, options: &RegionOptions, system: System) -> Result<Self> {
+        Self::start_with(lab, options, DYNAMIC, |admin| upload_images(admin, system))
+    }
+
+    /// Starts everything; `images` uploads some, and `dynamic` is the range for machines that are not known.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub fn start_with(
+        lab: &Lab,
+        options: &RegionOptions,
+        dynamic: &str,
+        images: impl FnOnce(&Cli) -> Result<()>,
+    ) -> Result<Self> {
         let region = lab.start_region(options)?;
         let admin = lab.login(&region, "admin", &region.admin_token())?;
-        upload_images(&admin, system)?;
+        images(&admin)?;
         let rack = lab.start_rack(&join_token(&admin)?)?;
         rack_is_connected(&admin)?;
-        create_subnet(&admin)?;
+        admin.run(&["subnet", "create", "--cidr", SUBNET, "--rack", RACK, "--dynamic", dynamic])?;
         Ok(Self { region, rack, admin })
     }
 
@@ -161,14 +174,6 @@ pub fn rack_is_connected(admin: &Cli) -> Result<()> {
             racks["racks"].as_array().is_some_and(|r| r.iter().any(|r| r["name"] == RACK && r["connected"] == true));
         Ok(if connected { Seen::Now(()) } else { Seen::NotYet(racks.to_string()) })
     })
-}
-
-/// Makes the lab's subnet.
-///
-/// # Errors
-/// The region refuses.
-pub fn create_subnet(admin: &Cli) -> Result<()> {
-    admin.run(&["subnet", "create", "--cidr", SUBNET, "--rack", RACK, "--dynamic", DYNAMIC]).map(drop)
 }
 
 /// A field that holds a text; empty if it is null.

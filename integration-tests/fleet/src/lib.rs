@@ -22,5 +22,6 @@ pub mod population;
 pub mod redfish;
 pub mod scenario;
 pub mod sizing;
+pub mod small_images;
 pub mod truth;
 pub mod words;

@@ -14,7 +14,7 @@ use super::{
     Script, Step,
     command::{Command, Damage, DiskDeed, FleetOptions, PowerDeed, Process, SiteOptions, Verb, state_word},
     normal, render,
-    site::{IMAGE, Works},
+    site::Works,
 };
 use crate::{
     boot::Pace,
@@ -25,6 +25,7 @@ use crate::{
     http::Depth,
     ledger::Ledger,
     population::{Member, Plan, Population},
+    small_images::SYSTEM,
 };
 
 /// How much faster than real machines those of scenarios are.
@@ -320,7 +321,7 @@ impl Stage {
                     Verb::Add => region.add(&member).await,
                     Verb::Commission => region.commission(&name, &member).await,
                     Verb::Allocate => region.allocate(&name).await,
-                    Verb::Deploy => region.deploy(&name, IMAGE).await,
+                    Verb::Deploy => region.deploy(&name, SYSTEM).await,
                     Verb::Release => region.release(&name).await,
                     Verb::Abort => region.abort(&name).await,
                 }

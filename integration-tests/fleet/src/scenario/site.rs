@@ -12,21 +12,15 @@ use farrier_common::secret::Secret;
 use farrier_integration_tests::{
     daemon::Daemon,
     daemons::{self, RegionOptions},
-    lab::{Lab, text},
-    net::{DYNAMIC, SUBNET},
+    lab::Lab,
+    net::DYNAMIC,
     postgres::Postgres,
-    site::{RACK, Site, join_token, rack_is_connected},
+    site::Site,
 };
 use sha2::{Digest as _, Sha256};
 
 use super::command::{Damage, Database, Process, SiteOptions};
-use crate::{dice::Dice, drive::Access};
-
-/// The system that scenarios deploy. Nobody looks into it: its digest is what counts.
-pub(super) const IMAGE: &str = "small";
-/// Before compression, of which there is none to speak of.
-const IMAGE_BYTES: usize = 8 << 20;
-const BOOT_BYTES: usize = 256 << 10;
+use crate::{drive::Access, small_images::SmallImages};
 
 /// Region, rack and database.
 pub(super) struct Works {
@@ -59,23 +53,10 @@ impl Works {
         let database = postgres.as_ref().map(Postgres::url);
         let deadlines = options.deadlines.clone();
         let region = RegionOptions { database, power_poll_seconds: options.poll, deadlines };
-        let region = lab.start_region(&region)?;
-        let admin = lab.login(&region, "admin", &region.admin_token())?;
-        let [kernel, initrd] = ["kernel", "initrd"].map(|name| (name, noise(name, BOOT_BYTES)));
-        let disk = zstd::encode_all(&noise("disk", IMAGE_BYTES)[..], 1).context("cannot compress an image")?;
-        let image_sha256 = hex::encode(Sha256::digest(&disk));
-        let [kernel, initrd, disk] = [kernel, initrd, ("disk.raw.zst", disk)].map(|(name, bytes)| {
-            let path = lab.dir().join(name);
-            fs::write(&path, bytes).map(|()| text(&path)).with_context(|| format!("cannot write {}", path.display()))
-        });
-        let create = ["image", "create", "ephemeral", "--kind", "ephemeral", "--arch", "amd64"];
-        admin.run(&[&create[..], &["--kernel", &kernel?, "--initrd", &initrd?]].concat())?;
-        admin.run(&["image", "create", IMAGE, "--kind", "disk", "--arch", "amd64", "--disk", &disk?])?;
-        let rack = lab.start_rack(&join_token(&admin)?)?;
-        rack_is_connected(&admin)?;
         let dynamic = options.dynamic.as_deref().unwrap_or(DYNAMIC);
-        admin.run(&["subnet", "create", "--cidr", SUBNET, "--rack", RACK, "--dynamic", dynamic])?;
-        Ok(Self { site: Site { region, rack, admin }, postgres, timers: Vec::new(), image_sha256 })
+        let images = SmallImages::write(lab)?;
+        let site = Site::start_with(lab, &region, dynamic, |admin| images.upload(admin))?;
+        Ok(Self { site, postgres, timers: Vec::new(), image_sha256: images.disk_sha256 })
     }
 
     pub(super) fn access(&self) -> anyhow::Result<Access> {
@@ -197,13 +178,3 @@ impl Works {
 }
 
 const NO_SERVER: &str = "this site has no database server; begin with: site database=postgres";
-
-/// Bytes that are the same in every run.
-fn noise(label: &str, length: usize) -> Vec<u8> {
-    let mut dice = Dice::new(0).fork(label);
-    let mut bytes = vec![0; length];
-    for chunk in bytes.chunks_mut(8) {
-        chunk.copy_from_slice(&dice.bytes::<8>()[..chunk.len()]);
-    }
-    bytes
-}

@@ -5,9 +5,9 @@ use std::{fs, thread, time::Duration};
 use anyhow::{Context as _, anyhow};
 use farrier_common::secret::Secret;
 use farrier_integration_tests::{
-    assets::System,
     daemons::{self, RegionOptions},
     lab::Lab,
+    net::DYNAMIC,
     site::Site,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     ledger::Ledger,
     meter::Process,
     population::{Plan, Population, Wiring},
+    small_images::{SYSTEM, SmallImages},
 };
 
 /// As a region asks unless told otherwise.
@@ -46,7 +47,8 @@ pub fn in_a_lab(order: &Order, postgres: bool) -> anyhow::Result<Report> {
     let postgres = postgres.then(|| lab.start_postgres()).transpose()?;
     let database = postgres.as_ref().map(|p| p.url());
     let options = RegionOptions { database, power_poll_seconds: POWER_POLL_SECONDS, ..RegionOptions::default() };
-    let mut site = Site::start(&lab, &options, System::Mini)?;
+    let images = SmallImages::write(&lab)?;
+    let mut site = Site::start_with(&lab, &options, DYNAMIC, |admin| images.upload(admin))?;
     let cave = Cave::beside(&lab)?;
     let access = Access {
         address: daemons::Region::address(),
@@ -55,7 +57,7 @@ pub fn in_a_lab(order: &Order, postgres: bool) -> anyhow::Result<Report> {
     };
     let processes = [("region", site.region.daemon.pid()?), ("rack", site.rack.daemon.pid()?)];
     let processes = processes.map(|(name, pid)| Process { name: name.to_owned(), pid }).to_vec();
-    let sized = beside(order, &access, &Cave::wiring(), Some(&cave), System::Mini.name().to_owned(), processes);
+    let sized = beside(order, &access, &Cave::wiring(), Some(&cave), SYSTEM.to_owned(), processes);
     if sized.is_err() {
         lab.show_logs();
     }
