@@ -29,15 +29,8 @@ pub(crate) struct Judge {
 struct Rest {
     installs: u64,
     wipes: u64,
-    power_ons: u64,
+    starts: u64,
     disks: Vec<Disk>,
-}
-
-/// What a visit to a state may do to a machine at most, and must do at least.
-struct Deeds {
-    installs: u64,
-    wipes: u64,
-    power_ons: u64,
 }
 
 impl Rest {
@@ -46,7 +39,7 @@ impl Rest {
         Self {
             installs: truth(Fact::Install),
             wipes: truth(Fact::Wipe),
-            power_ons: truth(Fact::PowerOn),
+            starts: truth(Fact::PowerOn),
             disks: member.disks.list(),
         }
     }
@@ -97,26 +90,26 @@ impl Judge {
         let now = Rest::of(member);
         let then = std::mem::replace(&mut self.rest, now.clone());
         let disks = u64::try_from(now.disks.len()).unwrap_or(u64::MAX);
-        let (installs, wipes, power_ons) = match state {
-            State::Deploying => (1, 0, 2),
-            State::Releasing => (0, disks, 1),
-            _ => (0, 0, 1),
-        };
-        let least = Deeds { installs, wipes, power_ons };
+        let (deploying, releasing) = (state == State::Deploying, state == State::Releasing);
+        let installs = u64::from(deploying);
+        let wipes = if releasing { disks } else { 0 };
+        let starts = 1 + u64::from(deploying);
         for (what, then, now, least, more) in [
-            ("installations", then.installs, now.installs, least.installs, boots * installs),
-            ("wipes", then.wipes, now.wipes, least.wipes, boots * wipes),
-            ("starts", then.power_ons, now.power_ons, least.power_ons, boots + u64::from(button)),
+            ("installations", then.installs, now.installs, installs, boots * installs),
+            ("wipes", then.wipes, now.wipes, wipes, boots * wipes),
+            ("starts", then.starts, now.starts, starts, boots + u64::from(button)),
         ] {
             let done = now - then;
             ensure!((least..=least + more).contains(&done), "{state}: {done} {what}, not {least} to {}", least + more);
         }
         let images = now.disks.iter().filter(|d| matches!(d.content, Content::Image(_))).count();
         let blank = now.disks.iter().all(|d| d.content == Content::Blank);
-        let (expected, right) = match state {
-            State::Deploying => ("one image", images == 1 && member.disks.bootable().is_some()),
-            State::Releasing => ("nothing", blank),
-            _ => ("what they did before", now.disks == then.disks),
+        let (expected, right) = if deploying {
+            ("one image", images == 1 && member.disks.bootable().is_some())
+        } else if releasing {
+            ("nothing", blank)
+        } else {
+            ("what they did before", now.disks == then.disks)
         };
         ensure!(right, "after {state} its disks must hold {expected}: {:?}", now.disks);
         Ok(())

@@ -46,23 +46,23 @@ fn nothing_is_lost_or_done_twice_on_postgresql() {
     play("postgres", true);
 }
 
-/// Plays both halves beside each other, each with a region, a rack and a fleet of its own: where a daemon dies, and where
-/// agents do, after which a region waits for long.
+/// Plays all parts beside each other, each with a region, a rack and a fleet of its own, for one program dies in each: whoever
+/// suffers from it waits longer each time, so one at a time is quicker.
 fn play(label: &'static str, postgres: bool) {
     farrier_common::tls::install_provider();
     // Who dies leaves no core: hundreds do.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).unwrap();
-    let (simulated, real) = (u32::try_from(2 * GROUP + SPARE).unwrap(), u32::try_from(REAL).unwrap());
-    // Daemons end with the thread that started them, so each half has one thread from its start to its end.
-    let (daemons, agents) = thread::scope(|scope| {
-        let agents = scope.spawn(|| half(label, postgres, (0, real), real_agents));
-        let daemons = half(label, postgres, (simulated, 0), daemons);
-        (daemons, agents.join().unwrap())
+    // Daemons end with the thread that started them, so each part has one thread from its start to its end.
+    let parts = thread::scope(|scope| {
+        let parts = Who::ALL.map(|who| scope.spawn(move || part(label, postgres, who)));
+        parts.map(|part| part.join().unwrap())
     });
-    let mut score = daemons.unwrap_or_else(|error| panic!("{label}: {error:#}"));
-    let more = agents.unwrap_or_else(|error| panic!("{label}, agents: {error:#}"));
-    score.hit.extend(more.hit);
-    score.deaths += more.deaths;
+    let mut score = Score::default();
+    for part in parts {
+        let more = part.unwrap_or_else(|error| panic!("{label}: {error:#}"));
+        score.hit.extend(more.hit);
+        score.deaths += more.deaths;
+    }
     report(label, &score);
     let all = Cell::all();
     let missed: Vec<_> = all.iter().filter(|c| c.exception().is_none() && !score.hit.contains(c)).collect();
@@ -72,42 +72,44 @@ fn play(label: &'static str, postgres: bool) {
     assert!(excepted.is_empty(), "{label}: hit, though exceptions say it cannot be:{}", lines(&excepted));
 }
 
-fn half(
-    label: &'static str,
-    postgres: bool,
-    (simulated, real): (u32, u32),
-    lives: fn(&mut Stage, &mut Score) -> anyhow::Result<()>,
-) -> anyhow::Result<Score> {
-    let mut stage = Stage::start(label, postgres, simulated, real)?;
+fn part(label: &'static str, postgres: bool, who: Who) -> anyhow::Result<Score> {
+    let (simulated, real) = if who == Who::Agent { (0, REAL) } else { (2 * GROUP + SPARE, 0) };
+    let mut stage = Stage::start(label, postgres, u32::try_from(simulated)?, u32::try_from(real)?)?;
     let mut score = Score::default();
-    let lived = lives(&mut stage, &mut score).and_then(|()| judge(&stage));
-    if lived.is_err() {
+    let lived = match who {
+        Who::Region | Who::Rack => daemon(&mut stage, &mut score, who),
+        Who::Agent => real_agents(&mut stage, &mut score),
+    };
+    let judged = lived.and_then(|()| judge(&stage));
+    if judged.is_err() {
         stage.show_logs();
     }
-    stage.say("the end");
-    lived.map(|()| score)
+    stage.say(&format!("the end of the {}'s part", who.as_str()));
+    judged.with_context(|| format!("while the {} died", who.as_str())).map(|()| score)
 }
 
-/// Lives of machines until every cell was hit.
-fn daemons(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
+/// Lives of machines until a daemon has died everywhere.
+fn daemon(stage: &mut Stage, score: &mut Score, who: Who) -> anyhow::Result<()> {
     let all: Vec<usize> = (0..2 * GROUP + SPARE).collect();
     let (groups, spares) = all.split_at(2 * GROUP);
     let mut spares = spares.chunks(2);
+    let dies = Some(who);
     for _ in 0..LIVES {
         for state in [State::Commissioning, State::Deploying, State::Releasing] {
             for group in groups.chunks(GROUP) {
-                if goes(stage, score, state, group) {
-                    Wave { stage, score, state, who: group, crashes: true }.play()?;
+                if goes(stage, score, who, state, group) {
+                    Wave { stage, score, state, who: group, dies }.play()?;
                 }
             }
         }
-        if score.wants(State::Commissioning, true)
-            && !score.wants(State::Commissioning, false)
+        let wants = |fresh| !score.left(who, State::Commissioning, fresh).is_empty();
+        if wants(true)
+            && !wants(false)
             && let Some(group) = spares.next()
         {
-            Wave { stage, score, state: State::Commissioning, who: group, crashes: true }.play()?;
+            Wave { stage, score, state: State::Commissioning, who: group, dies }.play()?;
         }
-        if !working_states().into_iter().any(|state| score.wants(state, true)) {
+        if working_states().into_iter().all(|state| score.left(who, state, true).is_empty()) {
             break;
         }
     }
@@ -115,12 +117,15 @@ fn daemons(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
 }
 
 /// Has a group something to do in a state: cells to hit, or its own way to go?
-fn goes(stage: &Stage, score: &Score, state: State, group: &[usize]) -> bool {
+fn goes(stage: &Stage, score: &Score, who: Who, state: State, group: &[usize]) -> bool {
     let now = stage.subjects[group[0]].judge.state();
-    match state {
-        State::Deploying => score.wants(state, false) || (score.wants(State::Releasing, false) && group[0] == 0),
-        State::Releasing => now == State::Deployed,
-        _ => now == State::New || score.wants(state, false),
+    let wants = |state, fresh| !score.left(who, state, fresh).is_empty();
+    if state == State::Deploying {
+        now == State::Ready && (wants(state, false) || (wants(State::Releasing, false) && group[0] == 0))
+    } else if state == State::Releasing {
+        now == State::Deployed
+    } else {
+        (now == State::New && (group[0] == 0 || wants(state, true))) || (now == State::Ready && wants(state, false))
     }
 }
 
@@ -131,7 +136,7 @@ fn real_agents(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
         for state in [State::Commissioning, State::Deploying, State::Releasing] {
             agents::deal(stage, score, state, &group);
             let before = agents::hits(stage, &group);
-            Wave { stage, score, state, who: &group, crashes: false }.play()?;
+            Wave { stage, score, state, who: &group, dies: None }.play()?;
             agents::count(stage, score, state, &group, &before);
         }
         if working_states().into_iter().all(|state| score.left(Who::Agent, state, true).is_empty()) {

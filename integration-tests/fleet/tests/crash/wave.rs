@@ -1,4 +1,4 @@
-//! One wave: machines go through a working state while the daemons die at one cell after the other.
+//! One wave: machines go through a working state while a daemon dies at one cell after the other.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,6 +28,8 @@ use crate::{
 /// A cell that is not hit for so long gives way to the next one, and has its turn again later. Each time that nothing came
 /// of it the wait doubles: whoever dies all the time lets nobody get anywhere.
 const STALLED: Duration = Duration::from_secs(6);
+/// A rack that was started is there after that.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Works that also happen just after the state: they count while nobody has left it.
 const LATE: [&str; 2] = ["put-intent", "phone-home"];
 const DAEMONS: [Who; 2] = [Who::Region, Who::Rack];
@@ -53,11 +55,6 @@ impl Score {
         left
     }
 
-    /// Is there anything that daemons are still to do in a state?
-    pub(crate) fn wants(&self, state: State, fresh: bool) -> bool {
-        DAEMONS.iter().any(|who| !self.left(*who, state, fresh).is_empty())
-    }
-
     /// The cells to try in a wave, in order.
     fn queue(&mut self, who: Who, state: State, fresh: bool) -> VecDeque<Cell> {
         let left = self.left(who, state, fresh);
@@ -77,6 +74,8 @@ struct Queue {
     cells: VecDeque<Cell>,
     /// So often cells gave way since something was hit.
     turns: u32,
+    /// The cell for which a region was started anew.
+    helped: Option<Cell>,
 }
 
 /// A wave of some of the machines.
@@ -86,21 +85,22 @@ pub(crate) struct Wave<'a> {
     pub(crate) state: State,
     /// Indices of the machines.
     pub(crate) who: &'a [usize],
-    /// Are the daemons to die?
-    pub(crate) crashes: bool,
+    /// Which daemon is to die, if one is.
+    pub(crate) dies: Option<Who>,
 }
 
 impl Wave<'_> {
     /// Plays it to its end, at which all its machines rest again.
     pub(crate) fn play(mut self) -> anyhow::Result<()> {
+        let members = self.who;
         let (state, label) = (self.state, format!("{} of {}", self.who.len(), self.state));
         for subject in self.each() {
             subject.judge.has_rested(&subject.member).with_context(|| subject.name.clone())?;
         }
         let fresh = self.each().any(|subject| subject.judge.state() == State::New);
         let mut queues = DAEMONS.map(|who| {
-            let cells = if self.crashes { self.score.queue(who, state, fresh) } else { VecDeque::new() };
-            Queue { cells, turns: 0 }
+            let cells = if self.dies == Some(who) { self.score.queue(who, state, fresh) } else { VecDeque::new() };
+            Queue { cells, ..Queue::default() }
         });
         for (who, queue) in DAEMONS.iter().zip(&mut queues) {
             self.stage.arm(*who, queue.cells.pop_front())?;
@@ -108,7 +108,7 @@ impl Wave<'_> {
         self.stage.say(&format!("wave: {label}"));
         let boots: Vec<usize> = self.each().map(|s| s.plan.as_ref().map_or(0, |p| p.hits().len())).collect();
         let buttons: Vec<bool> = self.each().enumerate().map(|(n, s)| n % 2 == 0 && pressed(s, state)).collect();
-        let mut verbs: Vec<_> = self.who.to_vec().into_iter().map(|n| self.verb(n)).collect();
+        let mut verbs: Vec<_> = members.iter().map(|n| self.verb(*n)).collect();
         let mut deaths = Vec::new();
         let played = wait::until(&label, LIMIT, || {
             self.look(&mut queues, &mut deaths, &mut verbs).map_err(|e| LabError::answer("the wave", format!("{e:#}")))
@@ -117,8 +117,8 @@ impl Wave<'_> {
             bail!("{error}\n{}", self.explain());
         }
         self.count(&deaths);
-        for ((n, before), button) in self.who.to_vec().into_iter().zip(boots).zip(buttons) {
-            let subject = &mut self.stage.subjects[n];
+        for ((n, before), button) in members.iter().zip(boots).zip(buttons) {
+            let subject = &mut self.stage.subjects[*n];
             let again = subject.plan.as_ref().map_or(0, |p| p.hits().len()) - before;
             let judged = subject.judge.has_worked(&subject.member, state, again as u64, button);
             judged.with_context(|| format!("{} ({})", subject.name, subject.member.vendor.name))?;
@@ -148,7 +148,7 @@ impl Wave<'_> {
         deaths: &mut Vec<Death>,
         verbs: &mut Vec<JoinHandle<Result<(), DriveError>>>,
     ) -> anyhow::Result<Seen<()>> {
-        for (who, queue) in DAEMONS.iter().zip(queues) {
+        for (who, queue) in DAEMONS.iter().zip(queues.iter_mut()) {
             if let Some(death) = self.stage.death(*who)? {
                 self.stage.say(&death.cell.to_string());
                 deaths.push(death);
@@ -167,6 +167,7 @@ impl Wave<'_> {
                 self.stage.arm(*who, queue.cells.pop_front())?;
             }
         }
+        self.help(&mut queues[1])?;
         for verb in verbs.extract_if(.., |verb| verb.is_finished()) {
             self.stage.population.runtime().block_on(verb)??;
         }
@@ -181,6 +182,17 @@ impl Wave<'_> {
         }
         let over = verbs.is_empty() && away.is_empty();
         Ok(if over { Seen::Now(()) } else { Seen::NotYet(format!("{} verbs are under way; {away:?}", verbs.len())) })
+    }
+
+    /// A rack is given all intents anew by a region that was started anew, so that has to happen for those cells.
+    fn help(&mut self, rack: &mut Queue) -> anyhow::Result<()> {
+        let (armed, since) = self.stage.armed(Who::Rack);
+        let needs = armed.filter(|cell| cell.context == "sync-intents" && since > SETTLED && rack.helped != armed);
+        if needs.is_some() && self.stage.armed(Who::Region).0.is_none() {
+            rack.helped = armed;
+            self.stage.arm(Who::Region, None)?;
+        }
+        Ok(())
     }
 
     /// Takes down what was hit. What a rack does not tell, the times do: whether somebody was in the state when it died.
