@@ -81,6 +81,12 @@ impl Racks {
         client.sync_intents(tokio_stream::iter(parts)).await.map_err(|s| trouble(&s))?;
         tracing::info!(rack.id = %rack, intents = count, "a rack took over its snapshot");
         *told = Some(id);
+        drop(told);
+        // Failing to wake them only costs them their patience.
+        match self.inner.store.machines_wake_retrying(rack).await {
+            Ok(woken) => tracing::debug!(rack.id = %rack, woken, "machines that waited for another try have it now"),
+            Err(e) => tracing::warn!(rack.id = %rack, error = %e, "the machines that wait could not be woken"),
+        }
         Ok(())
     }
 

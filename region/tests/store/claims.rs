@@ -54,6 +54,24 @@ fn only_what_is_due_and_free_is_claimed() {
 }
 
 #[test]
+fn who_waits_for_another_try_is_woken_with_its_rack() {
+    on_both(|world: World| async move {
+        let rack = world.rack("r").await.id;
+        for (n, served, attempts) in [(1, true, 3), (2, true, 0), (3, false, 3)] {
+            let mut m = machine(n, world.now());
+            m.due_at = Some(world.now() + TimeDelta::minutes(1));
+            m.rack = served.then_some(rack);
+            m.work.attempts = attempts;
+            world.insert(m).await.unwrap();
+        }
+        assert_eq!(world.store.machines_wake_retrying(rack).await.unwrap(), 1);
+        let claimed = claim(&world, "a").await;
+        assert_eq!(claimed.iter().map(|c| c.view.machine.name.as_str()).collect::<Vec<_>>(), ["m1"]);
+        assert_eq!(world.store.machines_wake_retrying(rack).await.unwrap(), 0);
+    });
+}
+
+#[test]
 fn a_renewed_claim_lasts_and_a_lost_one_is_not_renewed() {
     on_both(|world: World| async move {
         world.machine(1).await;

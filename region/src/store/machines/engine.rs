@@ -2,7 +2,10 @@
 
 use chrono::TimeDelta;
 use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, dsl};
-use farrier_common::{clock::Timestamp, id::MachineId};
+use farrier_common::{
+    clock::Timestamp,
+    id::{MachineId, RackId},
+};
 
 use crate::{
     domain::{Error, Result, advance::Change, machine::Machine},
@@ -188,6 +191,24 @@ impl Store {
                 }
             }
             Ok(ended)
+        })
+        .await
+    }
+
+    /// Makes the machines of a rack that wait for another try due now: what they waited for may have been the rack. Tells how
+    /// many there were.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn machines_wake_retrying(&self, rack: RackId) -> Result<usize> {
+        self.write(move |tx| {
+            let theirs = machines::table.filter(machines::rack.eq(rack.to_string())).filter(machines::attempts.gt(0));
+            let waiting = theirs.filter(machines::due_at.gt(naive(tx.now))).order(machines::id.asc());
+            let ids: Vec<String> = waiting.select(machines::id).load(tx.conn)?;
+            for id in &ids {
+                wake(tx, crate::store::convert::parse("machines.id", id)?)?;
+            }
+            Ok(ids.len())
         })
         .await
     }
