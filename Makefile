@@ -1,11 +1,15 @@
 # Everything a person or CI does with this repository. `make run` and `make test` work on a bare Debian 12 with Rust.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: run test check fmt doc bless lint prerequisites
+.PHONY: run fleet test check fmt doc bless lint prerequisites
 
 # The virtual lab: a machine is met, commissioned, deployed, released. LAB_ARGS="--image debian --firmware bios" varies it.
 run: prerequisites
 	cargo run --locked --quiet -p farrier-integration-tests --bin farrier-lab -- $(LAB_ARGS)
+
+# Simulated machines go through their whole life, and what that cost is told.
+fleet: prerequisites
+	cargo run --locked --release --quiet -p farrier-fleet -- --machines $(or $(MACHINES),100)
 
 # What CI runs.
 test: lint doc

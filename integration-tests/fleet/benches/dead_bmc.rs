@@ -10,6 +10,7 @@ use std::time::Duration;
 use farrier_common::{clock::Clock, hardware::Architecture, tls};
 use farrier_fleet::{
     boot::{Firmware, Pace},
+    cave::Cave,
     fault_plan::FaultPlan,
     http::Depth,
     personality::Personality,
@@ -19,7 +20,7 @@ use farrier_fleet::{
 
 const MACHINES: u32 = 500;
 /// Fewer than saturate the processors: what is measured is what machines wait for each other, not how fast this host is.
-const AT_ONCE: usize = 20;
+const AT_ONCE: usize = 40;
 const ROUNDS: usize = 3;
 
 fn order(dead: u32) -> Order {
@@ -48,8 +49,8 @@ fn main() -> anyhow::Result<()> {
     tls::install_provider();
     let (mut healthy, mut beside) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
-        healthy.push(sizing::in_a_lab(&order(0), false)?);
-        beside.push(sizing::in_a_lab(&order(1), false)?);
+        healthy.push(sizing::in_a_lab(&order(0), &Cave::wiring(), false)?);
+        beside.push(sizing::in_a_lab(&order(1), &Cave::wiring(), false)?);
         println!("round {round} of {ROUNDS} is done");
     }
     println!("\n{MACHINES} machines, {AT_ONCE} at once, median of {ROUNDS} rounds\n");
