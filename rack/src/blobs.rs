@@ -88,7 +88,13 @@ impl Blobs {
     /// The folder cannot be made.
     pub fn open(dir: PathBuf, source: Gateway) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
-        Ok(Self(Arc::new(Inner { dir, source, verified: Mutex::default(), flights: Mutex::default(), tasks: TaskTracker::new() })))
+        Ok(Self(Arc::new(Inner {
+            dir,
+            source,
+            verified: Mutex::default(),
+            flights: Mutex::default(),
+            tasks: TaskTracker::new(),
+        })))
     }
 
     /// The file that holds `blob`, fetched first if need be.

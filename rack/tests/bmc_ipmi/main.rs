@@ -216,7 +216,12 @@ async fn a_hostile_peer_costs_the_deadline_and_no_more() {
             }
         }
     });
-    let login = Login { address, username: "root".into(), password: "calvin".to_owned().into(), suites: KnownSuites::default() };
+    let login = Login {
+        address,
+        username: "root".into(),
+        password: "calvin".to_owned().into(),
+        suites: KnownSuites::default(),
+    };
     let started = Instant::now();
     let error = bmcs().power(&login).await.unwrap_err();
     assert!(matches!(error, BmcError::Unreachable(_) | BmcError::Nonsense(_)), "{error}");

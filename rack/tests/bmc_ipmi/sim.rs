@@ -109,7 +109,12 @@ impl Sim {
     }
 
     pub(crate) fn login(&self, username: &str, password: &str) -> Login {
-        Login { address: self.address, username: username.into(), password: password.to_owned().into(), suites: KnownSuites::default() }
+        Login {
+            address: self.address,
+            username: username.into(),
+            password: password.to_owned().into(),
+            suites: KnownSuites::default(),
+        }
     }
 
     /// Content of one of the chassis' files.

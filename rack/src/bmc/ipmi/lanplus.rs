@@ -15,12 +15,12 @@ use std::{io, time::Duration};
 use ipmi_rs_core::connection::{IpmiCommand, Message};
 use thiserror::Error;
 
-pub use self::{known::KnownSuites, suite::Suite};
 use self::{
     exchange::{Line, Sent},
     packet::Sealer,
     window::Window,
 };
+pub use self::{known::KnownSuites, suite::Suite};
 use super::{
     super::Login,
     commands::{self, CloseSession, SetSessionPrivilege},

@@ -138,7 +138,12 @@ impl Peer {
     }
 
     fn login(&self, password: &str) -> Login {
-        Login { address: self.0, username: "root".into(), password: password.to_owned().into(), suites: KnownSuites::default() }
+        Login {
+            address: self.0,
+            username: "root".into(),
+            password: password.to_owned().into(),
+            suites: KnownSuites::default(),
+        }
     }
 }
 
