@@ -79,6 +79,7 @@ impl Cave {
             first_bmc: FIRST_BMC,
             source: Source::Leased,
             bmcs: Bmcs::Together,
+            redfish: None,
         }
     }
 

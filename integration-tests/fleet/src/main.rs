@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use farrier_common::{clock::Clock, secret::Secret, tls};
 use farrier_fleet::{
     boot::{Pace, Source},
+    cave::Cave,
     drive::Access,
     fault_plan::FaultPlan,
     http::Depth,
@@ -49,6 +50,9 @@ struct Arguments {
     /// What goes wrong: a file with a fault on each line, such as "m3 black-hole".
     #[arg(long)]
     faults: Option<PathBuf>,
+    /// Every BMC speaks Redfish too, over HTTPS at port 443 of its address, by a socket of its own.
+    #[arg(long)]
+    redfish: bool,
     /// How long machines take for what is not work, as a share of what real ones take.
     #[arg(long, default_value_t = 0.01)]
     pace: f64,
@@ -122,14 +126,17 @@ fn main() -> anyhow::Result<()> {
         return files.iter().try_for_each(|file| play(file, bless).with_context(|| file.display().to_string()));
     }
     let files = raise_open_files().context("cannot raise the limit of open files")?;
+    let machines = u64::from(arguments.machines) + u64::from(arguments.dead_bmcs);
+    let needed = machines * if arguments.redfish { 2 } else { 1 } + 1000;
+    let twice = if arguments.redfish { ", with --redfish twice" } else { "" };
     ensure!(
-        files >= u64::from(arguments.machines) + 1000,
-        "{} machines need as many open files and some; the limit here is {files} (ulimit -Hn)",
-        arguments.machines
+        files >= needed,
+        "{machines} machines need as many open files{twice}, and some: {needed}; the limit here is {files} (ulimit -Hn)"
     );
+    let redfish = arguments.redfish.then_some(population::HTTPS);
     let report = match &arguments.region {
-        Some(address) => beside(&arguments, address)?,
-        None => sizing::in_a_lab(&order(&arguments)?, arguments.postgres)?,
+        Some(address) => beside(&arguments, address, redfish)?,
+        None => sizing::in_a_lab(&order(&arguments)?, &Wiring { redfish, ..Cave::wiring() }, arguments.postgres)?,
     };
     println!("{report}");
     Ok(())
@@ -155,7 +162,7 @@ fn raise_open_files() -> nix::Result<u64> {
 }
 
 /// Beside daemons that are there.
-fn beside(arguments: &Arguments, address: &str) -> anyhow::Result<Report> {
+fn beside(arguments: &Arguments, address: &str, redfish: Option<u16>) -> anyhow::Result<Report> {
     let read = |path: &Option<PathBuf>| {
         let path = path.as_ref().context("clap requires it")?;
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
@@ -170,7 +177,8 @@ fn beside(arguments: &Arguments, address: &str) -> anyhow::Result<Report> {
     else {
         unreachable!("clap requires them with --region")
     };
-    let wiring = Wiring { relay, dhcp_server, tftp_port: 69, first_bmc, source: Source::Any, bmcs: Bmcs::Apart };
+    let (source, bmcs) = (Source::Any, Bmcs::Apart);
+    let wiring = Wiring { relay, dhcp_server, tftp_port: 69, first_bmc, source, bmcs, redfish };
     let image = arguments.image.clone().context("clap requires it")?;
     sizing::beside(&order(arguments)?, &access, &wiring, None, image, arguments.meter.clone())
 }

@@ -1,5 +1,7 @@
 //! A whole fleet in one process: machines and their BMCs, made from one seed.
 
+mod faces;
+
 use std::{
     collections::HashMap,
     fmt, io,
@@ -32,11 +34,14 @@ use crate::{
         hardware::{Hardware, Make, Order},
     },
     personality::{Personality, PersonalityError},
+    redfish::server::SharedRedfish,
     truth::Truth,
 };
 
 /// The port of BMCs.
 const IPMI: u16 = 623;
+/// The port of BMCs' Redfish, where nobody says otherwise.
+pub const HTTPS: u16 = 443;
 /// Sizes of a machine's disks where nobody says otherwise.
 pub const DISKS: [u64; 2] = [4 << 30, 8 << 30];
 const NICS: u8 = 2;
@@ -79,6 +84,8 @@ pub struct Wiring {
     pub source: Source,
     /// How their BMCs are reached.
     pub bmcs: Bmcs,
+    /// The port at which each BMC serves Redfish too, by a socket of its own; `None`: they speak IPMI only.
+    pub redfish: Option<u16>,
 }
 
 /// How BMCs are plugged in.
@@ -113,6 +120,8 @@ pub struct Member {
     pub accounts: SharedAccounts,
     /// What goes wrong with its BMC.
     pub bmc_faults: SharedFaults,
+    /// The same BMC's Redfish face, if it has one, with its faults.
+    pub redfish: Option<SharedRedfish>,
     /// What goes wrong with the machine.
     pub faults: Faults,
     /// What it remembers.
@@ -307,10 +316,14 @@ async fn make(
     let made = plan.faults.made(casts.iter().map(|cast| cast.target(plan.seed)))?;
     let mut chassis = HashMap::new();
     chassis.extend(casts.iter().map(|cast| (cast.number, Chassis::new(Arc::default()))));
-    let mut maker = Maker { host: &mut host, plan, wiring, agents, network, made, chassis, crowd: Vec::new() };
+    let (crowd, built) = (Vec::new(), HashMap::new());
+    let mut maker = Maker { host: &mut host, plan, wiring, agents, network, made, chassis, built, crowd };
     let mut members = Vec::new();
     for cast in casts {
         members.push(maker.member(cast).await?);
+    }
+    if let Some(port) = wiring.redfish {
+        maker.add_redfish(&mut members, port, stop).await?;
     }
     let crowd = maker.crowd;
     if !crowd.is_empty() {
@@ -340,6 +353,8 @@ struct Maker<'a> {
     network: Network,
     made: Made,
     chassis: HashMap<u32, Chassis>,
+    /// What machines are made of, for BMCs that tell it.
+    built: HashMap<u32, Hardware>,
     crowd: Vec<(Ipv4Addr, Server)>,
 }
 
@@ -382,6 +397,9 @@ impl Maker<'_> {
         if let Some(other) = self.made.uuid.get(&number) {
             hardware.uuid = Hardware::build(&order, &mut self.dice(*other)).0.uuid;
         }
+        if self.wiring.redfish.is_some() {
+            self.built.insert(number, hardware.clone());
+        }
         let chassis = self.chassis_of(number)?;
         let truth = Arc::clone(chassis.truth());
         let bmc_faults = BmcFaults::shared();
@@ -410,6 +428,7 @@ impl Maker<'_> {
             chassis,
             accounts,
             bmc_faults,
+            redfish: None,
             faults,
             disks,
             truth,
@@ -426,12 +445,10 @@ impl Maker<'_> {
         faults: &SharedFaults,
         dice: &mut Dice,
     ) -> Result<SharedAccounts, PopulationError> {
-        let chassis = self.chassis_of(*self.made.chassis.get(&number).unwrap_or(&number))?;
+        let chassis = self.chassis_of(self.chassis_around(number))?;
         let accounts = Accounts::shared(Arc::clone(vendor), Arc::clone(chassis.truth()));
-        let [_, a, b, c] = number.to_be_bytes();
         let address = Ipv4Addr::from(u32::from(self.wiring.first_bmc).saturating_add(number - 1));
-        let identity =
-            Identity { address, mac: MacAddr([2, 0, 1, a, b, c]), guid: dice.bytes(), serial: serial.to_owned() };
+        let identity = Identity { address, mac: bmc_mac(number), guid: dice.bytes(), serial: serial.to_owned() };
         let (shared, faults) = (Arc::clone(&accounts), Arc::clone(faults));
         let server = Server::new(identity, Arc::clone(vendor), chassis, shared, faults, dice.fork("bmc"));
         match self.wiring.bmcs {
@@ -441,6 +458,11 @@ impl Maker<'_> {
         Ok(accounts)
     }
 
+    /// In whose chassis the BMC at the address of machine `number` is built in.
+    fn chassis_around(&self, number: u32) -> u32 {
+        *self.made.chassis.get(&number).unwrap_or(&number)
+    }
+
     fn chassis_of(&self, number: u32) -> Result<Chassis, PopulationError> {
         Ok(self.chassis.get(&number).cloned().ok_or(ApplyError::NoMachine(number))?)
     }
@@ -448,4 +470,10 @@ impl Maker<'_> {
     fn dice(&self, number: u32) -> Dice {
         Dice::new(self.plan.seed).fork(&number.to_string())
     }
+}
+
+/// Of the BMC at the address of machine `number`.
+const fn bmc_mac(number: u32) -> MacAddr {
+    let [_, a, b, c] = number.to_be_bytes();
+    MacAddr([2, 0, 1, a, b, c])
 }

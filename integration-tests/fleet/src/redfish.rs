@@ -149,6 +149,11 @@ impl Redfish {
         self.faults.deaf()
     }
 
+    /// Forgets who is logged in, as a BMC does that starts anew.
+    pub fn end_sessions(&mut self) {
+        self.sessions.clear();
+    }
+
     /// Answers one request.
     pub fn handle(&mut self, request: &Request<Bytes>, caller: Caller) -> Verdict {
         let path = request.uri().path();
@@ -160,6 +165,9 @@ impl Redfish {
             Some(Fault::Hangup) => return Verdict::Hangup,
             Some(Fault::Unavailable { retry_after }) => {
                 return Verdict::Answer(answer::problem(&Problem::unavailable(*retry_after)), delay);
+            }
+            Some(Fault::Refuse { status }) => {
+                return Verdict::Answer(answer::problem(&Problem::refused(*status)), delay);
             }
             Some(Fault::NotJson) => return Verdict::Answer(answer::not_json(), delay),
             Some(Fault::WrongShape) => return Verdict::Answer(answer::wrong_shape(), delay),

@@ -1,5 +1,7 @@
 //! What goes wrong, in words.
 
+mod redfish;
+
 use std::time::Duration;
 
 use farrier_common::{words, words::UnknownWord};
@@ -8,6 +10,7 @@ use super::selector::number;
 use crate::{
     ipmi::faults as bmc,
     machine::fault::{DiskWork, Fault, Stage},
+    redfish::{Fault as RedfishFault, FaultRule},
     words::{Share, Span, Words},
 };
 
@@ -22,6 +25,15 @@ pub enum Action {
         does: bmc::Action,
         /// Matches that pass first.
         skip: u32,
+        /// It ends by itself after this.
+        lasts: Option<Duration>,
+        /// What its Redfish face does in the meantime, if it has one; `None`: nothing is wrong with that.
+        redfish: Option<RedfishFault>,
+    },
+    /// With the Redfish face of the BMC alone.
+    Redfish {
+        /// Which requests meet what; its count is the line's.
+        rule: FaultRule,
         /// It ends by itself after this.
         lasts: Option<Duration>,
     },
@@ -51,7 +63,7 @@ words! {
     Name {
         /// The BMC answers nothing.
         BlackHole = "black-hole",
-        /// The BMC is silent for a while, as when it starts anew.
+        /// The BMC starts anew: for a while it is silent, or unavailable by Redfish, and it forgets Redfish sessions.
         BmcReset = "bmc-reset",
         /// The BMC is silent about something.
         BmcSilent = "bmc-silent",
@@ -71,6 +83,14 @@ words! {
         BmcFull = "bmc-full",
         /// The BMC says yes and does nothing.
         BmcPretend = "bmc-pretend",
+        /// The BMC is unavailable by Redfish, as while it updates itself.
+        Redfish503 = "redfish-503",
+        /// The BMC refuses by Redfish.
+        RedfishRefuse = "redfish-refuse",
+        /// The BMC answers late by Redfish.
+        RedfishDelay = "redfish-delay",
+        /// The BMC answers by Redfish what is no JSON.
+        RedfishNonsense = "redfish-nonsense",
         /// Packets of the firmware are lost.
         DropPackets = "drop-packets",
         /// Packets of the firmware come twice.
@@ -114,6 +134,10 @@ impl Action {
             Ok(Name::BmcRefuse) => "code= on= suite= skip= for= ",
             Ok(Name::BmcDelay) => "by= on= suite= skip= for= ",
             Ok(Name::BmcLie | Name::BmcFull) => "skip= for= ",
+            Ok(Name::Redfish503) => "retry-after= on= for= ",
+            Ok(Name::RedfishRefuse) => "status= on= for= ",
+            Ok(Name::RedfishDelay) => "by= on= for= ",
+            Ok(Name::RedfishNonsense) => "on= for= ",
             Ok(Name::DropPackets | Name::DoublePackets) => "share= ",
             Ok(Name::DieInWrite) => "at= ",
             Ok(Name::DiskFails) => "on= disk= ",
@@ -140,6 +164,10 @@ impl Action {
             | Name::BmcLie
             | Name::BmcFull
             | Name::BmcPretend => return controller(name, words),
+            Name::Redfish503 => redfish::action(redfish::unavailable(words)?, words)?,
+            Name::RedfishRefuse => redfish::action(redfish::refuse(words)?, words)?,
+            Name::RedfishDelay => redfish::action(redfish::delay(words)?, words)?,
+            Name::RedfishNonsense => redfish::action(RedfishFault::NotJson, words)?,
             Name::DropPackets => Self::Machine(Fault::DropPacket { permille: share(words)? }),
             Name::DoublePackets => Self::Machine(Fault::DuplicatePacket { permille: share(words)? }),
             Name::NeverBoot => Self::Machine(Fault::NeverBoot),
@@ -201,6 +229,10 @@ fn controller(name: Name, words: &mut Words) -> Result<Action, String> {
         Name::BlackHole
         | Name::BmcReset
         | Name::BmcSilent
+        | Name::Redfish503
+        | Name::RedfishRefuse
+        | Name::RedfishDelay
+        | Name::RedfishNonsense
         | Name::DropPackets
         | Name::DoublePackets
         | Name::NeverBoot
@@ -220,7 +252,12 @@ fn controller(name: Name, words: &mut Words) -> Result<Action, String> {
         Some(_) => return Err("suite: goes with on=open-session only".to_owned()),
         None => on,
     };
-    Ok(Action::Bmc { on, does, skip, lasts })
+    let redfish = match lasts {
+        _ if name == Name::BlackHole => Some(RedfishFault::BlackHole),
+        Some(time) if name == Name::BmcReset => Some(redfish::away(time)),
+        Some(_) | None => None,
+    };
+    Ok(Action::Bmc { on, does, skip, lasts, redfish })
 }
 
 /// Defines how one of a few values is read from its word.

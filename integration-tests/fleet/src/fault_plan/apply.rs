@@ -1,6 +1,10 @@
 //! Has a plan's lines happen to a fleet.
 
-use std::{collections::HashMap, sync::PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use thiserror::Error;
 
@@ -9,6 +13,7 @@ use crate::{
     ipmi::faults as bmc,
     machine::fault::Fault,
     population::{FirmwareWord, Member, Population},
+    redfish::{Fault as RedfishFault, FaultRule, Redfish, server::SharedRedfish},
 };
 
 /// A fault that this fleet cannot have.
@@ -31,6 +36,11 @@ pub enum ApplyError {
     /// The BMC has all the faults that it can have.
     #[error("m{0} has as many BMC faults as it can have")]
     TooMany(u32),
+    /// The BMC has no such face.
+    #[error(
+        "m{0}'s BMC speaks IPMI only: nothing can go wrong with its Redfish unless the fleet is made with it (--redfish)"
+    )]
+    NoRedfish(u32),
     /// It is about how machines are made, and they are.
     #[error("this is how machines are made: it must be said before they are")]
     Late,
@@ -69,7 +79,7 @@ impl FaultPlan {
                         made.chassis.extend([(n, b), (with, a)]);
                     }
                 }
-                Action::Bmc { .. } | Action::Machine(_) | Action::Disk { .. } => continue,
+                Action::Bmc { .. } | Action::Redfish { .. } | Action::Machine(_) | Action::Disk { .. } => continue,
             }
             let (Action::SameUuid { of: other } | Action::SwapBmc { with: other }) = line.action else { continue };
             there(other)?;
@@ -106,7 +116,10 @@ impl Line {
                 };
                 member.faults.arm(Fault::DiskFails { serial, on: *on }, count);
             }
-            Action::Bmc { on, does, skip, lasts } => {
+            Action::Redfish { rule, lasts } => {
+                self.meet_redfish(member, rule.clone(), *lasts, population)?;
+            }
+            Action::Bmc { on, does, skip, lasts, redfish } => {
                 let fault = bmc::Fault { on: *on, action: *does, skip: *skip, count: self.count };
                 let number = member.bmc_faults.lock().unwrap_or_else(PoisonError::into_inner).add(fault);
                 let number = number.ok_or(ApplyError::TooMany(member.number))?;
@@ -117,13 +130,60 @@ impl Line {
                         faults.lock().unwrap_or_else(PoisonError::into_inner).remove(number);
                     });
                 }
+                if let (Some(face), Some(fault)) = (&member.redfish, redfish) {
+                    if matches!(fault, RedfishFault::Unavailable { .. }) {
+                        lock(face).end_sessions();
+                    }
+                    self.meet_redfish(member, FaultRule::always(fault.clone()), *lasts, population)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    fn meet_redfish(
+        &self,
+        member: &Member,
+        rule: FaultRule,
+        lasts: Option<Duration>,
+        population: &Population,
+    ) -> Result<(), ApplyError> {
+        let face = member.redfish.as_ref().ok_or(ApplyError::NoRedfish(member.number))?;
+        let number = lock(face).faults.add(FaultRule { count: self.count, ..rule });
+        let number = number.ok_or(ApplyError::TooMany(member.number))?;
+        if let Some(lasts) = lasts {
+            let face = face.clone();
+            population.runtime().spawn(async move {
+                tokio::time::sleep(lasts).await;
+                lock(&face).faults.remove(number);
+            });
         }
         Ok(())
     }
 }
 
+fn lock(face: &SharedRedfish) -> MutexGuard<'_, Redfish> {
+    face.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Member {
+    /// Has its BMC never answer anything again, by any face, until it is healed.
+    pub fn black_hole(&self) {
+        self.bmc_faults.lock().unwrap_or_else(PoisonError::into_inner).add(bmc::Fault::black_hole());
+        if let Some(face) = &self.redfish {
+            lock(face).faults.add(FaultRule::always(RedfishFault::BlackHole));
+        }
+    }
+
+    /// Takes all faults back, but for those of its making.
+    pub fn heal(&self) {
+        self.faults.clear();
+        self.bmc_faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if let Some(face) = &self.redfish {
+            lock(face).faults.clear();
+        }
+    }
+
     /// What it is to a selector.
     #[must_use]
     pub fn target(&self, seed: u64) -> Target<'_> {

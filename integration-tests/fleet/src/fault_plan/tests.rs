@@ -1,4 +1,5 @@
 use super::*;
+use crate::redfish::{Fault, FaultRule};
 
 fn chosen(selector: &str) -> Vec<u32> {
     let selector: Selector = selector.parse().unwrap();
@@ -36,9 +37,34 @@ fn a_plan_is_read() {
 }
 
 #[test]
+fn faults_of_redfish_are_read_and_some_meet_both_faces() {
+    let plan = FaultPlan::parse(
+        "m1 redfish-503 on=power-writes retry-after=1500ms x2\nm1 redfish-delay by=2s on=/redfish/v1/Chassis/ for=1m\n\
+         m1 black-hole\nm1 bmc-reset for=3m\nm1 bmc-silent\n",
+    );
+    let lines = plan.unwrap().0;
+    let rule = |n: usize| {
+        let Action::Redfish { rule, lasts } = &lines[n].action else { panic!("{:?}", lines[n]) };
+        (rule.clone(), lasts.map(|l| l.as_secs()), lines[n].count)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let (method, path) = (text("POST"), text("*/Actions/ComputerSystem.Reset"));
+    let fault = Fault::Unavailable { retry_after: 2 };
+    assert_eq!(rule(0), (FaultRule { method, path, fault, count: None }, None, Some(2)));
+    let (path, fault) = (text("/redfish/v1/Chassis"), Fault::Delay { ms: 2000 });
+    assert_eq!(rule(1), (FaultRule { method: None, path, fault, count: None }, Some(60), None));
+    let beside = |n: usize| {
+        let Action::Bmc { redfish, .. } = &lines[n].action else { panic!("{:?}", lines[n]) };
+        redfish.clone()
+    };
+    let unavailable = Some(Fault::Unavailable { retry_after: 180 });
+    assert_eq!((beside(2), beside(3), beside(4)), (Some(Fault::BlackHole), unavailable, None));
+}
+
+#[test]
 fn every_action_can_be_said_and_says_what_it_lacks() {
     for name in action::Name::ALL {
-        let all = "m1 NAME on=erase for=5s code=0xc0 by=5s share=10% at=50% stage=task nic=2 as=m2 with=m3";
+        let all = "m1 NAME on=erase for=5s code=0xc0 by=5s share=10% at=50% stage=task nic=2 as=m2 with=m3 status=500 retry-after=1m";
         let keys: Vec<_> = Action::keys(name.as_str()).split_whitespace().map(|k| k.trim_end_matches(',')).collect();
         let mut line: Vec<_> =
             all.split(' ').filter(|w| !w.contains('=') || keys.iter().any(|k| w.starts_with(k))).collect();
@@ -69,5 +95,11 @@ fn what_is_wrong_is_named_with_what_is_allowed() {
     );
     assert_eq!(wrong("m1 same-uuid as=m2 x2"), "line 1: same-uuid is how machines are made: it takes no count");
     assert_eq!(wrong("m1 bmc-reset"), "line 1: for= is missing: how long a BMC takes to start");
+    assert_eq!(wrong("m1 redfish-refuse status=200"), "line 1: status: \"200\" must be an HTTP status from 400 to 599");
+    assert!(wrong("m1 redfish-503 on=ping").starts_with("line 1: on: \"ping\" must be one of any, reads, logins, "));
+    assert_eq!(
+        wrong("m1 redfish-503 status=503"),
+        "line 1: \"status=503\" is not known here; allowed is retry-after= on= for= xCOUNT"
+    );
     assert_eq!(wrong("m1 bmc-refuse code=c0"), "line 1: code: \"c0\" must be a byte such as 0xc0");
 }

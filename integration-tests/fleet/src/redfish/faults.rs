@@ -3,6 +3,9 @@
 use hyper::Method;
 use serde::Deserialize;
 
+/// So many rules are kept at a time.
+const MOST: usize = 64;
+
 /// One rule. The first rule that fits a request is the one that acts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +32,11 @@ pub enum Fault {
         /// Its seconds.
         retry_after: u64,
     },
+    /// An error without a reason.
+    Refuse {
+        /// Its status, 400 to 599.
+        status: u16,
+    },
     /// The right answer, late.
     Delay {
         /// By how much.
@@ -44,7 +52,7 @@ pub enum Fault {
     AcknowledgeOnly,
     /// No session can be made.
     SessionsFull,
-    /// The request is read and never answered; without a path, not even TLS is.
+    /// The request is read and never answered; without method, path and count, not even TLS is.
     BlackHole,
     /// The connection is closed instead of an answer.
     Hangup,
@@ -52,30 +60,58 @@ pub enum Fault {
 
 /// The rules of one BMC.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Vec<FaultRule>);
+pub struct Faults {
+    /// Each with the number by which it is taken back.
+    all: Vec<(u64, FaultRule)>,
+    next: u64,
+}
 
 // === impl Faults ===
 
 impl Faults {
     /// Puts `rules` in the place of those that were.
     pub fn set(&mut self, rules: Vec<FaultRule>) {
-        self.0 = rules;
+        self.clear();
+        for rule in rules {
+            self.add(rule);
+        }
     }
 
-    /// Adds one rule after the others.
-    pub fn add(&mut self, rule: FaultRule) {
-        self.0.push(rule);
+    /// Adds one rule after the others; `None` if there are too many. The number is for [`Faults::remove`].
+    pub fn add(&mut self, rule: FaultRule) -> Option<u64> {
+        if self.all.len() >= MOST {
+            return None;
+        }
+        self.next += 1;
+        self.all.push((self.next, rule));
+        Some(self.next)
+    }
+
+    /// Takes back one rule, if it is still there.
+    pub fn remove(&mut self, number: u64) {
+        self.all.retain(|(n, _)| *n != number);
+    }
+
+    /// Takes back all rules.
+    pub fn clear(&mut self) {
+        self.all.clear();
+    }
+
+    /// What is still to happen.
+    #[must_use]
+    pub fn left(&self) -> Vec<FaultRule> {
+        self.all.iter().map(|(_, rule)| rule.clone()).collect()
     }
 
     /// The fault that meets this request, counted as used.
     pub(super) fn meet(&mut self, method: &Method, path: &str) -> Option<Fault> {
-        let at = self.0.iter().position(|r| r.fits(method, path))?;
-        let rule = self.0.get_mut(at)?;
+        let at = self.all.iter().position(|(_, rule)| rule.fits(method, path))?;
+        let (_, rule) = self.all.get_mut(at)?;
         let fault = rule.fault.clone();
         if let Some(left) = &mut rule.count {
             *left -= 1;
             if *left == 0 {
-                self.0.remove(at);
+                self.all.remove(at);
             }
         }
         Some(fault)
@@ -83,9 +119,8 @@ impl Faults {
 
     /// Does a connection meet silence before anything is said?
     pub(super) fn deaf(&self) -> bool {
-        self.0
-            .iter()
-            .any(|r| r.fault == Fault::BlackHole && r.method.is_none() && r.path.is_none() && r.count != Some(0))
+        // What is counted has to be read first.
+        self.all.iter().any(|(_, rule)| *rule == FaultRule::always(Fault::BlackHole))
     }
 }
 
@@ -144,15 +179,26 @@ mod tests {
     #[test]
     fn a_rule_is_spent() {
         let mut faults = Faults::default();
-        faults.add(FaultRule { count: Some(1), ..FaultRule::always(Fault::Hangup) });
+        assert_eq!(faults.add(FaultRule { count: Some(1), ..FaultRule::always(Fault::Hangup) }), Some(1));
         assert_eq!(faults.meet(&Method::GET, "/"), Some(Fault::Hangup));
         assert_eq!(faults.meet(&Method::GET, "/"), None);
     }
 
     #[test]
+    fn a_rule_is_taken_back_alone() {
+        let mut faults = Faults::default();
+        let (deaf, late) = (FaultRule::always(Fault::BlackHole), FaultRule::always(Fault::Delay { ms: 1 }));
+        let first = faults.add(deaf).unwrap();
+        assert!(faults.deaf() && faults.add(late.clone()).is_some());
+        faults.remove(first);
+        assert!(!faults.deaf() && faults.left() == [late.clone()]);
+        assert_eq!((0..100).filter(|_| faults.add(late.clone()).is_some()).count(), MOST - 1);
+    }
+
+    #[test]
     fn a_session_fault_meets_logins_only() {
         let mut faults = Faults::default();
-        faults.add(FaultRule::always(Fault::SessionsFull));
+        faults.set(vec![FaultRule::always(Fault::SessionsFull)]);
         assert_eq!(faults.meet(&Method::GET, "/redfish/v1/Systems"), None);
         assert_eq!(faults.meet(&Method::POST, "/redfish/v1/SessionService/Sessions"), Some(Fault::SessionsFull));
     }

@@ -211,6 +211,12 @@ impl Problem {
         problem
     }
 
+    /// For no reason that is told.
+    pub(super) fn refused(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, "GeneralError", "A general error has occurred.", &[])
+    }
+
     pub(super) fn busy(seconds: u64) -> Self {
         let text = "The change to the requested resource failed because the resource is in use or in transition.";
         let mut problem = Self::new(StatusCode::CONFLICT, "ResourceInUse", text, &[]);

@@ -15,6 +15,7 @@ use farrier_common::clock::Clock;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{copy, sink},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
@@ -106,9 +107,10 @@ impl Server {
         }
     }
 
-    async fn connection(self, stream: TcpStream, from: IpAddr) {
+    async fn connection(self, mut stream: TcpStream, from: IpAddr) {
         if self.face.lock().unwrap_or_else(PoisonError::into_inner).is_deaf() {
-            sleep(SILENCE).await;
+            // Who gives up leaves a free slot, so that a BMC which is healed can be reached.
+            let _ = timeout(SILENCE, copy(&mut stream, &mut sink())).await;
             return;
         }
         let _ = stream.set_nodelay(true);

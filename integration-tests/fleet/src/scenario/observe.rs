@@ -1,6 +1,9 @@
 //! What scenarios wait for, judge and show.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail, ensure};
 use farrier_proto::v1::MachineState;
@@ -182,8 +185,12 @@ impl Stage {
                 u32::MAX => format!("{fault:?}"),
                 count => format!("{fault:?} x{count}"),
             });
-            let bmc = member.bmc_faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner).left();
-            let all: Vec<_> = machine.chain(bmc.into_iter().map(|fault| format!("{:?}", fault.action))).collect();
+            let bmc = member.bmc_faults.lock().unwrap_or_else(PoisonError::into_inner).left();
+            let face = member.redfish.as_ref().map(|face| face.lock().unwrap_or_else(PoisonError::into_inner));
+            let redfish = face.map_or_else(Vec::new, |face| face.faults.left());
+            let bmc = bmc.into_iter().map(|fault| format!("{:?}", fault.action));
+            let redfish = redfish.into_iter().map(|rule| format!("Redfish {:?}", rule.fault));
+            let all: Vec<_> = machine.chain(bmc).chain(redfish).collect();
             (member.number, if all.is_empty() { "none".to_owned() } else { all.join(", ") })
         };
         Ok(normal::merged(&self.chosen(who)?.iter().map(of).collect::<Vec<_>>()))

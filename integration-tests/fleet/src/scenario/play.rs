@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{PoisonError, mpsc},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -275,8 +275,7 @@ impl Stage {
 
     fn heal(&self, who: &Selector) -> anyhow::Result<()> {
         for member in self.chosen(who)? {
-            member.faults.clear();
-            member.bmc_faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            member.heal();
         }
         Ok(())
     }

@@ -15,7 +15,6 @@ use super::{Report, Sizing};
 use crate::{
     cave::Cave,
     drive::{Access, Region},
-    ipmi::Fault,
     ledger::Ledger,
     meter::Process,
     population::{Plan, Population, Wiring},
@@ -38,11 +37,11 @@ pub struct Order {
     pub limit: Duration,
 }
 
-/// Beside a region and a rack of its own, in network namespaces; needs root.
+/// Beside a region and a rack of its own, in network namespaces, plugged in as `wiring` says; needs root.
 ///
 /// # Errors
 /// Something does not start, or a machine does not come through its life.
-pub fn in_a_lab(order: &Order, postgres: bool) -> anyhow::Result<Report> {
+pub fn in_a_lab(order: &Order, wiring: &Wiring, postgres: bool) -> anyhow::Result<Report> {
     let lab = Lab::new()?;
     let postgres = postgres.then(|| lab.start_postgres()).transpose()?;
     let database = postgres.as_ref().map(|p| p.url());
@@ -57,7 +56,7 @@ pub fn in_a_lab(order: &Order, postgres: bool) -> anyhow::Result<Report> {
     };
     let processes = [("region", site.region.daemon.pid()?), ("rack", site.rack.daemon.pid()?)];
     let processes = processes.map(|(name, pid)| Process { name: name.to_owned(), pid }).to_vec();
-    let sized = beside(order, &access, &Cave::wiring(), Some(&cave), SYSTEM.to_owned(), processes);
+    let sized = beside(order, &access, wiring, Some(&cave), SYSTEM.to_owned(), processes);
     if sized.is_err() {
         lab.show_logs();
     }
@@ -82,7 +81,7 @@ pub fn beside(
     let population = Population::raise(&plan, wiring, cave)?;
     let (members, dead): (Vec<_>, Vec<_>) = population.members().iter().cloned().partition(|m| m.number <= machines);
     for member in &dead {
-        member.bmc_faults.lock().map_err(|_| anyhow!("a BMC died"))?.add(Fault::black_hole());
+        member.black_hole();
     }
     let inside = || {
         // The region is reached from where the machines are.
