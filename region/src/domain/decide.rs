@@ -77,9 +77,10 @@ impl Default for Rules {
     }
 }
 
-/// Reports wake the engine, so this is only how often it looks by itself.
+/// Reports wake the engine, so this is only how often it looks by itself; see [`look`].
 const LOOK: TimeDelta = TimeDelta::seconds(15);
 const SOON: TimeDelta = TimeDelta::seconds(3);
+const SELDOM: TimeDelta = TimeDelta::seconds(120);
 const RACK_AWAY: TimeDelta = TimeDelta::seconds(20);
 
 /// Must the BMC be asked before [`decide`] is called?
@@ -131,12 +132,12 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
         Phase::PowerOff if off => enter(Phase::Boot, "the machine is off"),
         Phase::PowerOff => act(Effect::PowerOff, None),
         Phase::Boot => boot(m, seen, off, rules, now),
-        Phase::Inventory => task(m, seen, off, TaskKind::Inventory, rules),
-        Phase::WriteImage => task(m, seen, off, TaskKind::WriteImage, rules),
-        Phase::Erase => task(m, seen, off, TaskKind::Erase, rules),
+        Phase::Inventory => task(m, seen, off, TaskKind::Inventory, rules, now),
+        Phase::WriteImage => task(m, seen, off, TaskKind::WriteImage, rules, now),
+        Phase::Erase => task(m, seen, off, TaskKind::Erase, rules, now),
         Phase::Finish => finish(m, seen, off, rules, now),
         Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(off)),
-        Phase::AwaitOs => await_os(seen, off),
+        Phase::AwaitOs => await_os(m, seen, off, now),
     }
 }
 
@@ -198,7 +199,8 @@ fn boot(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestam
     if off {
         return act(Effect::StartFrom(BootDevice::Network), None);
     }
-    wait(LOOK, "booting the ephemeral image: waiting for its agent")
+    let left = rules.boot_timeout - m.phase_age(now);
+    wait(look(m, now, LOOK).min(left), "booting the ephemeral image: waiting for its agent")
 }
 
 const fn first_task(m: &Machine) -> Phase {
@@ -224,7 +226,7 @@ const fn first_task(m: &Machine) -> Phase {
     }
 }
 
-fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rules) -> Decision {
+fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rules, now: Timestamp) -> Decision {
     let status = seen.boot.as_ref().and_then(|b| b.task.as_ref()).filter(|t| t.kind == kind).map(|t| &t.status);
     match status {
         Some(TaskStatus::Done(result)) => after_task(m, result),
@@ -235,8 +237,8 @@ fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rule
         Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if restarted(seen) => {
             again(m, rules, &format!("the machine started anew during {kind}"))
         }
-        Some(TaskStatus::Running(progress)) => wait(LOOK, format!("the agent does {kind}: {progress}")),
-        Some(TaskStatus::Pending) | None => wait(LOOK, format!("the agent is about to do {kind}")),
+        Some(TaskStatus::Running(progress)) => wait(look(m, now, LOOK), format!("the agent does {kind}: {progress}")),
+        Some(TaskStatus::Pending) | None => wait(look(m, now, LOOK), format!("the agent is about to do {kind}")),
     }
 }
 
@@ -271,7 +273,7 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
     if !off {
         let agent = seen.boot.as_ref().is_some_and(|b| b.hello && !b.restarted);
         return if agent && m.phase_age(now) < rules.power_off_grace {
-            wait(SOON, "the agent powers the machine off")
+            wait(look(m, now, SOON), "the agent powers the machine off")
         } else {
             act(Effect::PowerOff, None)
         };
@@ -300,14 +302,14 @@ fn start_os(off: bool) -> Decision {
     }
 }
 
-fn await_os(seen: &Observation, off: bool) -> Decision {
+fn await_os(m: &Machine, seen: &Observation, off: bool, now: Timestamp) -> Decision {
     if seen.boot.as_ref().is_some_and(|b| b.phoned_home) {
         return leave(Event::Done, "the installed system phoned home");
     }
     if off {
         return enter(Phase::StartOs, "the machine went off before its system phoned home");
     }
-    wait(LOOK, "waiting for the installed system to phone home")
+    wait(look(m, now, LOOK), "waiting for the installed system to phone home")
 }
 
 /// Publishing comes first when the rack does not yet hold what the row implies.
@@ -333,6 +335,12 @@ fn power_trouble(m: &Machine, seen: &Observation) -> Option<Decision> {
         }
         None => Some(wait(SOON, "the power state has not been asked yet")),
     }
+}
+
+/// How long to wait before the engine looks by itself: `first`, and longer the longer nothing has come, because ten thousand
+/// machines that wait must not keep it from those that get on.
+fn look(m: &Machine, now: Timestamp, first: TimeDelta) -> TimeDelta {
+    (m.phase_age(now) / 2).clamp(first, SELDOM)
 }
 
 /// 2, 4, 8 … 60 seconds.
