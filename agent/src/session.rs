@@ -168,6 +168,8 @@ const fn kind(task: Option<&Task>) -> &'static str {
         Some(Task::WriteImage(_)) => "write-image",
         Some(Task::Erase(_)) => "erase",
         Some(Task::PowerOff(_)) => "power-off",
+        Some(Task::RunScripts(_)) => "run-scripts",
+        Some(Task::OpenSsh(_)) => "open-ssh",
         Some(Task::Idle(_)) | None => "unknown",
     }
 }
@@ -184,7 +186,7 @@ async fn act(job: &Job, task: Option<Task>) -> Result<Report, TaskError> {
             nix::unistd::sync();
             Ok(Report::PowerOff(PowerOffResult {}))
         }
-        Some(Task::Idle(_)) | None => {
+        Some(Task::RunScripts(_) | Task::OpenSsh(_) | Task::Idle(_)) | None => {
             Err(TaskError::failed("this agent does not know that task; the ephemeral image is older than the region"))
         }
     }

@@ -138,7 +138,7 @@ impl Client {
     /// The event log's revision now.
     pub(crate) async fn revision(&self) -> Result<i64, Error> {
         let page = Some(PageRequest { page_size: 1, page_token: String::new() });
-        let request = ListMachinesRequest { page, states: Vec::new() };
+        let request = ListMachinesRequest { page, ..ListMachinesRequest::default() };
         let list = self.call(SHORT, request, async |c, r| MachinesClient::new(c).list_machines(r).await).await?;
         Ok(list.revision)
     }
@@ -170,7 +170,7 @@ impl Kind for Mutation {
 
 /// Options of a new mutation: made once, sent with each try.
 pub(crate) fn options() -> Option<MutationOptions> {
-    Some(MutationOptions { request_id: Id::<Mutation>::generate().to_string(), etag: String::new() })
+    Some(MutationOptions { request_id: Id::<Mutation>::generate().to_string(), ..MutationOptions::default() })
 }
 
 // === what a status says of the connection ===

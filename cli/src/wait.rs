@@ -126,7 +126,7 @@ pub(crate) fn judge(machine: &Machine, aim: Aim) -> Result<(), Error> {
 }
 
 async fn get(client: &Client, machine: &str) -> Result<Machine, Error> {
-    let request = GetMachineRequest { machine: machine.to_owned() };
+    let request = GetMachineRequest { machine: machine.to_owned(), ..GetMachineRequest::default() };
     client.call(SHORT, request, async |c, r| MachinesClient::new(c).get_machine(r).await).await
 }
 

@@ -29,8 +29,18 @@ kinds! {
     Image ImageId = "image",
     /// A machine.
     Machine MachineId = "machine",
+    /// Bulk work.
+    Operation OperationId = "operation",
+    /// Where machines belong.
+    Pool PoolId = "pool",
+    /// People who hold machines together.
+    Project ProjectId = "project",
     /// A rack service.
     Rack RackId = "rack",
+    /// What the agent runs.
+    Script ScriptId = "script",
+    /// A public key for SSH.
+    SshKey SshKeyId = "SSH key",
     /// A subnet.
     Subnet SubnetId = "subnet",
     /// A task of an agent.

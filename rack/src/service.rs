@@ -238,6 +238,17 @@ impl RackService for Service {
         let slot = ensured.slot.into();
         Ok(Response::new(proto::EnsureBmcAccountResponse { slot, created: ensured.created }))
     }
+
+    async fn remove_bmc_account(
+        &self,
+        _: Request<proto::RemoveBmcAccountRequest>,
+    ) -> Result<Response<proto::RemoveBmcAccountResponse>, Status> {
+        Err(Status::unimplemented("RemoveBmcAccount is not available in this release"))
+    }
+
+    async fn soft_off(&self, _: Request<proto::SoftOffRequest>) -> Result<Response<proto::SoftOffResponse>, Status> {
+        Err(Status::unimplemented("SoftOff is not available in this release"))
+    }
 }
 
 /// Collects a snapshot: the header, then the intents.

@@ -23,6 +23,7 @@ use changes::Changes;
 use connection::{AnyConnection, Pool};
 use error::Outcome;
 
+mod audit;
 mod boots;
 mod changes;
 mod connection;
@@ -97,6 +98,8 @@ struct Tx<'c> {
     events: Vec<NewEvent>,
     changed: Vec<MachineId>,
     woke: bool,
+    /// All that was done is to be undone in the end: the caller only wanted to know what would be.
+    undo: bool,
 }
 
 /// What a commit tells this process.
@@ -221,16 +224,29 @@ impl Inner {
     fn transact<T>(&self, mode: Mode, work: impl FnOnce(&mut Tx<'_>) -> Outcome<T>) -> Outcome<T> {
         let mut conn = self.pool.get().map_err(error::no_connection)?;
         dialect::begin(&mut conn, mode)?;
-        let mut tx =
-            Tx { conn: &mut conn, now: self.clock.now(), events: Vec::new(), changed: Vec::new(), woke: false };
+        let mut tx = Tx {
+            conn: &mut conn,
+            now: self.clock.now(),
+            events: Vec::new(),
+            changed: Vec::new(),
+            woke: false,
+            undo: false,
+        };
         let result = work(&mut tx).and_then(|made| {
+            if tx.undo {
+                return Ok((made, None));
+            }
             let logged = events::append(&mut tx, &self.clock)?;
-            Ok((made, Told { logged, changed: tx.changed, woke: tx.woke }))
+            Ok((made, Some(Told { logged, changed: tx.changed, woke: tx.woke })))
         });
         match result {
-            Ok((made, told)) => {
+            Ok((made, Some(told))) => {
                 dialect::commit(&mut conn)?;
                 self.tell(&told);
+                Ok(made)
+            }
+            Ok((made, None)) => {
+                dialect::rollback(&mut conn)?;
                 Ok(made)
             }
             Err(e) => {

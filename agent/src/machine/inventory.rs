@@ -56,6 +56,7 @@ pub fn hardware(host: &Host, disks: &[Disk]) -> Result<v1::Hardware, TaskError> 
         memory_bytes: firmware::memory_bytes(host),
         disks: disks.iter().map(Into::into).collect(),
         nics: interfaces.iter().map(Into::into).collect(),
+        gpus: Vec::new(),
     })
 }
 

@@ -137,7 +137,8 @@ async fn list(app: &App, states: Vec<MachineState>) -> Result<(), Error> {
     let mut revision = None;
     let machines = client
         .pages(async |page| {
-            let request = ListMachinesRequest { page: Some(page), states: states.clone() };
+            let request =
+                ListMachinesRequest { page: Some(page), states: states.clone(), ..ListMachinesRequest::default() };
             let list = client.call(SHORT, request, async |c, r| MachinesClient::new(c).list_machines(r).await).await?;
             revision.get_or_insert(list.revision);
             Ok((list.machines, list.next_page_token))
@@ -150,7 +151,7 @@ async fn list(app: &App, states: Vec<MachineState>) -> Result<(), Error> {
 }
 
 async fn show(app: &App, machine: String) -> Result<(), Error> {
-    let request = GetMachineRequest { machine };
+    let request = GetMachineRequest { machine, ..GetMachineRequest::default() };
     let machine = app.client()?.call(SHORT, request, async |c, r| MachinesClient::new(c).get_machine(r).await).await?;
     app.out.answer(|| render::json(&machine), || render::page(&machine, app.clock.now(), app.out.width()))
 }

@@ -108,6 +108,7 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
         macs: args.macs.iter().map(ToString::to_string).collect(),
         bmc: credentials(args.bmc)?,
         labels,
+        ..CreateMachineRequest::default()
     };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).create_machine(r).await);
@@ -117,7 +118,7 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
 /// Takes inventory of a machine.
 pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Error> {
     let bmc = credentials(args.bmc)?;
-    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc };
+    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission: None };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).commission_machine(r).await);
     act(app, &client, &args.wait, Aim::Ready, call).await
@@ -125,7 +126,7 @@ pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Er
 
 /// Takes a machine out of the pool.
 pub(crate) async fn allocate(app: &App, machine: String, wait: &WaitArgs) -> Result<(), Error> {
-    let request = AllocateMachineRequest { options: options(), machine };
+    let request = AllocateMachineRequest { options: options(), machine, ..AllocateMachineRequest::default() };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).allocate_machine(r).await);
     act(app, &client, wait, Aim::Allocated, call).await

@@ -109,6 +109,7 @@ mod tests {
             role: Role::Admin.into(),
             created_at: Some(Timestamp { seconds: 1_800_000_000, nanos: 0 }),
             etag: "1".to_owned(),
+            ..User::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! A client of `farrier.v1` that drives many machines at once. Each mutation has a request id, so that asking again is safe.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use farrier_common::{
     id::{Id, Kind},
@@ -110,7 +110,7 @@ impl Region {
         let (mut all, mut page_token) = (Vec::new(), String::new());
         for _ in 0..MOST_PAGES {
             let page = Some(PageRequest { page_size: PAGE, page_token });
-            let request = ListMachinesRequest { page, states: Vec::new() };
+            let request = ListMachinesRequest { page, ..ListMachinesRequest::default() };
             let answer =
                 self.call("list machines", request, |mut c, r| async move { c.list_machines(r).await }).await?;
             all.extend(answer.machines);
@@ -127,7 +127,7 @@ impl Region {
     /// # Errors
     /// See [`DriveError`].
     pub async fn machine(&self, machine: &str) -> Result<Machine, DriveError> {
-        let request = GetMachineRequest { machine: machine.to_owned() };
+        let request = GetMachineRequest { machine: machine.to_owned(), ..GetMachineRequest::default() };
         self.call(machine, request, |mut c, r| async move { c.get_machine(r).await }).await
     }
 
@@ -151,7 +151,7 @@ impl Region {
             architecture: Architecture::Amd64.into(),
             macs: vec![member.mac.to_string()],
             bmc: Some(factory(member)),
-            labels: HashMap::new(),
+            ..CreateMachineRequest::default()
         };
         let what = format!("add {}", member.mac);
         self.call(&what, request, |mut c, r| async move { c.create_machine(r).await }).await
@@ -163,7 +163,8 @@ impl Region {
     /// See [`DriveError`].
     pub async fn commission(&self, machine: &str, member: &Member) -> Result<Machine, DriveError> {
         let (machine, bmc) = (machine.to_owned(), Some(factory(member)));
-        let (what, request) = (machine.clone(), CommissionMachineRequest { options: once(), machine, bmc });
+        let (what, request) =
+            (machine.clone(), CommissionMachineRequest { options: once(), machine, bmc, commission: None });
         self.call(&what, request, |mut c, r| async move { c.commission_machine(r).await }).await
     }
 
@@ -172,7 +173,11 @@ impl Region {
     /// # Errors
     /// See [`DriveError`].
     pub async fn recommission(&self, machine: &str) -> Result<Machine, DriveError> {
-        let request = CommissionMachineRequest { options: once(), machine: machine.to_owned(), bmc: None };
+        let request = CommissionMachineRequest {
+            options: once(),
+            machine: machine.to_owned(),
+            ..CommissionMachineRequest::default()
+        };
         self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
     }
 
@@ -181,7 +186,11 @@ impl Region {
     /// # Errors
     /// See [`DriveError`].
     pub async fn allocate(&self, machine: &str) -> Result<Machine, DriveError> {
-        let request = AllocateMachineRequest { options: once(), machine: machine.to_owned() };
+        let request = AllocateMachineRequest {
+            options: once(),
+            machine: machine.to_owned(),
+            ..AllocateMachineRequest::default()
+        };
         self.call(machine, request, |mut c, r| async move { c.allocate_machine(r).await }).await
     }
 
@@ -269,7 +278,7 @@ fn factory(member: &Member) -> BmcCredentials {
 }
 
 fn once() -> Option<MutationOptions> {
-    Some(MutationOptions { request_id: Id::<RequestName>::generate().to_string(), etag: String::new() })
+    Some(MutationOptions { request_id: Id::<RequestName>::generate().to_string(), ..MutationOptions::default() })
 }
 
 fn failed(what: &str, status: Status) -> DriveError {

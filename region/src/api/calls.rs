@@ -8,7 +8,7 @@ use prost::Message;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::Api;
+use super::{Api, parse};
 use crate::{
     app::{App, context::Ask},
     domain::{Error, Result, rack::Rack, user::User},
@@ -29,8 +29,14 @@ const MOST_ID: usize = 64;
 
 /// A request that changes something.
 pub(super) trait Mutation: Message + Sized {
-    /// Request id and etag.
+    /// Request id, etag and the like.
     fn options(&self) -> Option<&MutationOptions>;
+    /// What is to be changed, as the caller named it, for the audit; may be empty.
+    fn target(&self) -> &str;
+    /// Why, if the request itself has a place for that besides its options.
+    fn comment(&self) -> &str {
+        ""
+    }
 
     /// The body, encoded the same way each time.
     fn canonical(&self) -> Vec<u8> {
@@ -38,25 +44,47 @@ pub(super) trait Mutation: Message + Sized {
     }
 }
 
+/// Each request, the field that names what it changes, and the field that says why if there is one.
 macro_rules! mutations {
-    ($($request:ident),* $(,)?) => { $(
+    ($($request:ident $target:ident $($comment:ident)?,)*) => { $(
         impl Mutation for v1::$request {
             fn options(&self) -> Option<&MutationOptions> {
                 self.options.as_ref()
             }
+
+            fn target(&self) -> &str {
+                &self.$target
+            }
+
+            $(fn comment(&self) -> &str {
+                &self.$comment
+            })?
         }
     )* };
 }
 
 mutations! {
-    CommissionMachineRequest, AllocateMachineRequest, DeployMachineRequest, ReleaseMachineRequest, AbortMachineRequest,
-    PowerMachineRequest, CreateSubnetRequest, CreateJoinTokenRequest, CreateImageRequest, CreateUserRequest,
-    CreateTokenRequest, RevokeTokenRequest,
+    CommissionMachineRequest machine,
+    AllocateMachineRequest machine,
+    DeployMachineRequest machine,
+    ReleaseMachineRequest machine comment,
+    AbortMachineRequest machine comment,
+    PowerMachineRequest machine,
+    CreateSubnetRequest name,
+    CreateJoinTokenRequest rack,
+    CreateImageRequest name,
+    CreateUserRequest name,
+    CreateTokenRequest user,
+    RevokeTokenRequest token,
 }
 
 impl Mutation for v1::CreateMachineRequest {
     fn options(&self) -> Option<&MutationOptions> {
         self.options.as_ref()
+    }
+
+    fn target(&self) -> &str {
+        &self.name
     }
 
     /// The labels are a hash map, which has no order of its own.
@@ -104,12 +132,15 @@ impl Api {
         F: FnOnce(App, Ask<T>, Q) -> A,
         A: Future<Output = Result<Once<T>>>,
     {
+        let peer = request.remote_addr().map(|a| a.to_string()).unwrap_or_default();
         let (meta, _, message) = request.into_parts();
         let user = self.user(&meta).await?;
         let who = user.name.clone();
-        let ask = ask(user, method, &message, render)?;
+        let ask = ask(user, method, peer, &message, render)?;
         let request_id = ask.request.request_id.clone();
-        if let Some(kept) = self.app.store.request_seen(&ask.request).await? {
+        if !ask.request.validate_only
+            && let Some(kept) = self.app.store.request_seen(&ask.request).await?
+        {
             return decoded(&kept);
         }
         let outcome = within(deadline, call(self.app.clone(), ask, message)).await;
@@ -175,6 +206,7 @@ fn bearer(meta: &MetadataMap) -> Result<Secret<String>> {
 fn ask<Q: Mutation, T: 'static, M: Message + 'static>(
     user: User,
     method: &'static str,
+    peer: String,
     message: &Q,
     render: fn(&T) -> M,
 ) -> Result<Ask<T>> {
@@ -185,14 +217,21 @@ fn ask<Q: Mutation, T: 'static, M: Message + 'static>(
         let why = format!("required: 1 to {MOST_ID} printable ASCII characters, new for each request (a UUID is good)");
         return Err(Error::invalid("options.request_id", why));
     }
+    let comment = [options.comment.as_str(), message.comment()].into_iter().find(|c| !c.is_empty()).unwrap_or_default();
     let request = store::Request {
         principal: user.id.to_string(),
+        user: user.name.to_string(),
         request_id: id,
         method,
         body_sha256: sha256_hex(&message.canonical()),
+        target: parse::clipped(message.target()),
+        comment: parse::comment("options.comment", comment)?,
+        peer,
+        validate_only: options.validate_only,
     };
     let etag = Some(options.etag).filter(|e| !e.is_empty());
-    Ok(Ask { user, request, etag, render: Arc::new(move |made| render(made).encode_to_vec()) })
+    let expected = parse::optional("options.expected_state", &options.expected_state)?;
+    Ok(Ask { user, request, etag, expected, render: Arc::new(move |made| render(made).encode_to_vec()) })
 }
 
 fn decoded<M: Message + Default>(kept: &[u8]) -> Answer<M> {

@@ -17,7 +17,7 @@ use super::{
     calls::{Answer, SHORT, within},
     images::blob,
 };
-use crate::app::gateway::HEARTBEAT_SECONDS;
+use crate::{app::gateway::HEARTBEAT_SECONDS, domain::Error};
 use farrier_common::{secret::Secret, tls};
 
 #[tonic::async_trait]
@@ -135,5 +135,12 @@ impl RackGateway for Api {
             Ok(rack::RelayPhoneHomeResponse {})
         })
         .await
+    }
+
+    async fn relay_live_inventory(
+        &self,
+        request: Request<rack::RelayLiveInventoryRequest>,
+    ) -> Answer<rack::RelayLiveInventoryResponse> {
+        self.of_rack(request, |_, _, _| async { Err(Error::Unimplemented("RelayLiveInventory")) }).await
     }
 }

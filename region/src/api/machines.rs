@@ -108,15 +108,29 @@ impl Machines for Api {
         .await
     }
 
-    async fn add_live_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
+    async fn add_live_machine(
+        &self,
+        request: Request<v1::AddLiveMachineRequest>,
+    ) -> Answer<v1::AddLiveMachineResponse> {
         self.unbuilt(request, "AddLiveMachine").await
     }
 
-    async fn test_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
+    async fn update_machine(&self, request: Request<v1::UpdateMachineRequest>) -> Answer<v1::Machine> {
+        self.unbuilt(request, "UpdateMachine").await
+    }
+
+    async fn test_machine(&self, request: Request<v1::TestMachineRequest>) -> Answer<v1::Machine> {
         self.unbuilt(request, "TestMachine").await
     }
 
-    async fn rescue_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
+    async fn allocate_machines(
+        &self,
+        request: Request<v1::AllocateMachinesRequest>,
+    ) -> Answer<v1::AllocateMachinesResponse> {
+        self.unbuilt(request, "AllocateMachines").await
+    }
+
+    async fn rescue_machine(&self, request: Request<v1::RescueMachineRequest>) -> Answer<v1::Machine> {
         self.unbuilt(request, "RescueMachine").await
     }
 
@@ -144,11 +158,26 @@ impl Machines for Api {
         self.unbuilt(request, "UnlockMachine").await
     }
 
-    async fn clone_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
+    async fn configure_machine(&self, request: Request<v1::ConfigureMachineRequest>) -> Answer<v1::Machine> {
+        self.unbuilt(request, "ConfigureMachine").await
+    }
+
+    async fn clone_machine(&self, request: Request<v1::CloneMachineRequest>) -> Answer<v1::CloneMachineResponse> {
         self.unbuilt(request, "CloneMachine").await
     }
 
-    async fn delete_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
+    async fn delete_machine(&self, request: Request<v1::DeleteMachineRequest>) -> Answer<v1::DeleteMachineResponse> {
         self.unbuilt(request, "DeleteMachine").await
+    }
+
+    async fn bulk_machines(&self, request: Request<v1::BulkMachinesRequest>) -> Answer<v1::BulkMachinesResponse> {
+        self.unbuilt(request, "BulkMachines").await
+    }
+
+    async fn list_script_results(
+        &self,
+        request: Request<v1::ListScriptResultsRequest>,
+    ) -> Answer<v1::ListScriptResultsResponse> {
+        self.unbuilt(request, "ListScriptResults").await
     }
 }

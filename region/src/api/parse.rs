@@ -19,6 +19,8 @@ use crate::{
 const PAGE: usize = 50;
 const MOST_PAGE: usize = 1000;
 const MOST_MACS: usize = 64;
+const MOST_COMMENT: usize = 500;
+const MOST_TARGET: usize = 200;
 
 /// A required text that some type parses.
 pub(super) fn text<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T> {
@@ -70,6 +72,22 @@ pub(super) fn macs(field: &str, given: &[String]) -> Result<Vec<MacAddr>> {
         macs.push(mac);
     }
     Ok(macs)
+}
+
+/// Why somebody wants something.
+pub(super) fn comment(field: &str, text: &str) -> Result<String> {
+    if text.chars().count() > MOST_COMMENT || text.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            field,
+            format!("has at most {MOST_COMMENT} characters, none of them control characters"),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// What a caller named, cut for the audit; whether there is such a thing is not looked at.
+pub(super) fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MOST_TARGET).collect()
 }
 
 /// A page of a list.

@@ -42,6 +42,11 @@ impl From<Error> for Status {
                 (Code::AlreadyExists, "EXISTS", vec![("kind", kind.to_owned()), ("name", name)])
             }
             Error::Conflict { name, etag } => (Code::Aborted, "CHANGED", vec![("name", name), ("etag", etag)]),
+            Error::Elsewhere { machine, state, expected } => {
+                let facts =
+                    vec![("machine", machine), ("state", state.to_string()), ("expected", expected.to_string())];
+                (Code::Aborted, "OTHER_STATE", facts)
+            }
             Error::Refused { machine, state, event, allowed } => {
                 refusal = Some(StateRefusal {
                     machine: machine.clone(),

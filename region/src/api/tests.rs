@@ -30,8 +30,9 @@ fn the_service_has_the_verbs_of_the_table_and_no_other_moves() {
     let births = BIRTHS.iter().filter(|b| people(b.by)).map(|b| b.on);
     let mut want: BTreeSet<String> = edges.chain(births).map(method).collect();
     // What moves no machine along an edge: reading, power, and the rest of create, read, update, delete.
-    let others = ["Get", "Power", "Explain", "Lock", "Unlock", "Clone", "Delete"];
+    let others = ["Get", "Update", "Power", "Explain", "Lock", "Unlock", "Configure", "Clone", "Delete"];
     want.extend(others.map(|o| format!("{o}Machine")));
-    want.insert("ListMachines".to_owned());
+    // The same verbs for several machines at once.
+    want.extend(["ListMachines", "AllocateMachines", "BulkMachines", "ListScriptResults"].map(str::to_owned));
     assert_eq!(methods("Machines"), want);
 }

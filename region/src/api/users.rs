@@ -35,6 +35,22 @@ impl Users for Api {
         })
         .await
     }
+
+    async fn update_user(&self, request: Request<v1::UpdateUserRequest>) -> Answer<v1::User> {
+        self.unbuilt(request, "UpdateUser").await
+    }
+
+    async fn list_ssh_keys(&self, request: Request<v1::ListSshKeysRequest>) -> Answer<v1::ListSshKeysResponse> {
+        self.unbuilt(request, "ListSshKeys").await
+    }
+
+    async fn add_ssh_key(&self, request: Request<v1::AddSshKeyRequest>) -> Answer<v1::SshKey> {
+        self.unbuilt(request, "AddSshKey").await
+    }
+
+    async fn delete_ssh_key(&self, request: Request<v1::DeleteSshKeyRequest>) -> Answer<v1::SshKey> {
+        self.unbuilt(request, "DeleteSshKey").await
+    }
 }
 
 #[tonic::async_trait]
@@ -77,6 +93,9 @@ fn render(user: &User) -> v1::User {
         created_at: Some(time_to_wire(user.created_at)),
         // Users do not change yet.
         etag: "1".to_owned(),
+        max_machines: user.max_machines.unwrap_or(0),
+        disabled: user.disabled,
+        projects: Vec::new(),
     }
 }
 

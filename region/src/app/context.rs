@@ -8,6 +8,8 @@ use crate::{
     domain::{
         Error, Result,
         event::{EventKind, NewEvent},
+        lifecycle::State,
+        machine::Machine,
         user::{Role, User},
     },
     store::Request,
@@ -25,6 +27,8 @@ pub struct Ask<T> {
     pub request: Request,
     /// The resource must still be at this version.
     pub etag: Option<String>,
+    /// The machine must still be in this state.
+    pub expected: Option<State>,
     /// Renders the answer.
     pub render: Render<T>,
 }
@@ -48,6 +52,18 @@ impl<T> Ask<T> {
     pub(super) fn still(&self, name: &str, etag: String) -> Result<()> {
         match &self.etag {
             Some(seen) if *seen != etag => Err(Error::Conflict { name: name.to_owned(), etag }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl<T> Ask<T> {
+    /// Refuses if the machine is no longer in the state that the caller expects.
+    pub(super) fn still_in(&self, m: &Machine) -> Result<()> {
+        match self.expected {
+            Some(expected) if expected != m.state => {
+                Err(Error::Elsewhere { machine: m.name.to_string(), state: m.state, expected })
+            }
             Some(_) | None => Ok(()),
         }
     }

@@ -2,11 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use farrier_common::{
-    id::{TokenId, UserId},
-    name::Name,
-    secret::Secret,
-};
+use farrier_common::{id::TokenId, name::Name, secret::Secret};
 use thiserror::Error as ThisError;
 
 use super::{App, context::noted};
@@ -47,7 +43,7 @@ impl App {
         }
         let now = self.clock.now();
         let name: Name = "admin".parse().map_err(|e| Error::Internal(format!("the first user's name: {e}")))?;
-        let user = User { id: UserId::generate(), name, role: Role::Admin, created_at: now };
+        let user = User::new(name, Role::Admin, now);
         let token = Token {
             id: TokenId::generate(),
             user: user.id,

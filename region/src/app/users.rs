@@ -1,6 +1,6 @@
 //! People and programs.
 
-use farrier_common::{id::UserId, name::Name, secret::Secret};
+use farrier_common::{name::Name, secret::Secret};
 
 use super::{
     App,
@@ -40,7 +40,7 @@ impl App {
     /// Not an admin; the name is taken.
     pub async fn user_create(&self, ask: &Ask<User>, name: Name, role: Role) -> Result<Once<User>> {
         needs(&ask.user, Role::Admin, "make users")?;
-        let user = User { id: UserId::generate(), name, role, created_at: self.clock.now() };
+        let user = User::new(name, role, self.clock.now());
         let event = noted(EventKind::User, ask.actor(), format!("user {} was made, with the role {role}", user.name));
         self.store.user_insert(Some(&ask.request), user, event, ask.renderer()).await
     }

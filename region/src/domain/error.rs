@@ -42,6 +42,16 @@ pub enum Error {
         /// Its etag now.
         etag: String,
     },
+    /// The machine is not in the state that the caller expects.
+    #[error("machine {machine} is {state}, not {expected} as expected")]
+    Elsewhere {
+        /// Name of the machine.
+        machine: String,
+        /// Where it is.
+        state: State,
+        /// Where the caller thinks it is.
+        expected: State,
+    },
     /// The life-cycle does not allow it now.
     #[error("machine {machine} is {state}; {event} is not allowed; allowed now: {}", list(.allowed))]
     Refused {

@@ -1,12 +1,15 @@
 //! A machine: what people want of it and what is known of it.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use chrono::TimeDelta;
 use farrier_common::{
     clock::Timestamp,
     hardware::{Architecture, BmcProtocol, Firmware, PowerState},
-    id::{BootId, MachineId, RackId, UserId},
+    id::{BootId, MachineId, PoolId, ProjectId, RackId, UserId},
     name::Name,
     net::MacAddr,
 };
@@ -36,7 +39,13 @@ pub struct Machine {
     /// Why it is here or what it waits for, in a sentence.
     pub reason: String,
     /// Who holds it.
-    pub owner: Option<UserId>,
+    pub owner: Option<Owner>,
+    /// Who may see and hold it follows from here.
+    pub pool: PoolId,
+    /// What fails together.
+    pub zone: Name,
+    /// Free words.
+    pub tags: BTreeSet<Name>,
     /// The rack that serves it; `None` until one has met it.
     pub rack: Option<RackId>,
     /// Of its CPU.
@@ -53,6 +62,15 @@ pub struct Machine {
     pub created_at: Timestamp,
     /// When it changed last.
     pub updated_at: Timestamp,
+}
+
+/// Who holds a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// One person or program.
+    User(UserId),
+    /// All members of a project.
+    Project(ProjectId),
 }
 
 /// Where the engine is in a working state.

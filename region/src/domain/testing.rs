@@ -3,7 +3,7 @@
 use farrier_common::{
     clock::Timestamp,
     hardware::{Architecture, BmcProtocol},
-    id::{BootId, MachineId, RackId, UserId},
+    id::{BootId, MachineId, RackId},
 };
 
 use super::{
@@ -29,6 +29,9 @@ pub(crate) fn machine(state: State, phase: Option<Phase>) -> Machine {
         work: Work { phase, phase_since: phase.map(|_| at(0)), ..Work::default() },
         reason: "testing".to_owned(),
         owner: None,
+        pool: super::pool::DEFAULT,
+        zone: super::pool::default_zone(),
+        tags: std::collections::BTreeSet::new(),
         rack: Some(RackId::generate()),
         architecture: Architecture::Amd64,
         firmware: None,
@@ -55,5 +58,5 @@ pub(crate) fn machine(state: State, phase: Option<Phase>) -> Machine {
 }
 
 pub(crate) fn user(name: &str, role: Role) -> User {
-    User { id: UserId::generate(), name: name.parse().unwrap(), role, created_at: at(0) }
+    User::new(name.parse().unwrap(), role, at(0))
 }

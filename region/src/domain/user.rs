@@ -1,13 +1,15 @@
 //! People and programs, and what they may do.
 
+use std::collections::BTreeSet;
+
 use farrier_common::{
     clock::Timestamp,
-    id::{TokenId, UserId},
+    id::{PoolId, ProjectId, TokenId, UserId},
     name::Name,
     words,
 };
 
-use super::lifecycle::By;
+use super::{lifecycle::By, machine::Owner};
 
 words! {
     /// What somebody may do. Each role may do what the ones before it may.
@@ -30,6 +32,14 @@ pub struct User {
     pub name: Name,
     /// What he may do.
     pub role: Role,
+    /// How many machines he may hold himself; `None`: no limit.
+    pub max_machines: Option<u32>,
+    /// All his tokens are refused.
+    pub disabled: bool,
+    /// What he is a member of, when he was loaded.
+    pub projects: BTreeSet<ProjectId>,
+    /// The pools that are granted to him, to all, or to a project of his, when he was loaded. Admins need none.
+    pub pools: BTreeSet<PoolId>,
     /// When he was made.
     pub created_at: Timestamp,
 }
@@ -52,13 +62,37 @@ pub struct Token {
 }
 
 impl User {
+    /// Somebody new: without limit, and without a project.
+    #[must_use]
+    pub fn new(name: Name, role: Role, now: Timestamp) -> Self {
+        Self {
+            id: UserId::generate(),
+            name,
+            role,
+            max_machines: None,
+            disabled: false,
+            projects: BTreeSet::new(),
+            pools: BTreeSet::from([super::pool::DEFAULT]),
+            created_at: now,
+        }
+    }
+
     /// May he cause an event that is `by` somebody, on a machine with this owner?
     #[must_use]
-    pub fn may(&self, by: By, owner: Option<UserId>) -> bool {
+    pub fn may(&self, by: By, owner: Option<Owner>) -> bool {
         match (by, self.role) {
             (By::Admin | By::Owner, Role::Admin) => true,
-            (By::Owner, Role::User) => owner.is_none() || owner == Some(self.id),
+            (By::Owner, Role::User) => owner.is_none_or(|owner| self.holds(owner)),
             (By::Admin, Role::User) | (By::Admin | By::Owner, Role::Viewer) | (By::Engine | By::Rack, _) => false,
+        }
+    }
+
+    /// Is what this owner holds his, by himself or by a project?
+    #[must_use]
+    pub fn holds(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::User(user) => user == self.id,
+            Owner::Project(project) => self.projects.contains(&project),
         }
     }
 }

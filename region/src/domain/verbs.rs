@@ -6,7 +6,7 @@ use super::{
     Error, Result,
     advance::{Change, Deadlines},
     lifecycle::{self, Edge, Event, State},
-    machine::{Bmc, Deployment, Machine},
+    machine::{Bmc, Deployment, Machine, Owner},
     user::{Role, User},
 };
 
@@ -92,7 +92,7 @@ pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>) -> Result<Ch
 pub fn allocate(asked: &Asked<'_>, m: &Machine) -> Result<Change> {
     let edge = edge(asked.user, m, Event::Allocate)?;
     let mut after = m.clone();
-    after.owner = Some(asked.user.id);
+    after.owner = Some(Owner::User(asked.user.id));
     Ok(asked.go(Change::of(after), edge, &format!("allocated to {}", asked.user.name)))
 }
 

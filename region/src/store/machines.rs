@@ -33,7 +33,7 @@ use super::{
     dialect,
     error::Outcome,
     events,
-    schema::{interfaces, machines, racks, users},
+    schema::{interfaces, machines, pools, projects, racks, users},
 };
 
 mod engine;
@@ -49,8 +49,12 @@ use row::{InterfaceRow, MachineRow};
 pub struct MachineView {
     /// The machine.
     pub machine: Machine,
-    /// Name of who holds it.
+    /// Name of the user who holds it.
     pub owner: Option<Name>,
+    /// Name of the project that holds it.
+    pub project: Option<Name>,
+    /// Name of the pool that it is in.
+    pub pool: Name,
     /// Name of the rack that serves it.
     pub rack: Option<Name>,
 }
@@ -335,16 +339,23 @@ fn written(tx: &mut Tx<'_>, id: MachineId) -> Outcome<MachineView> {
     view(tx, id)?.ok_or_else(|| super::error::misuse(format!("machine {id} is gone after it was written")))
 }
 
-type Joined = (MachineRow, Option<String>, Option<String>);
+type Joined = (MachineRow, Option<String>, Option<String>, Option<String>, Option<String>);
 
 #[auto_type(no_type_alias)]
 fn joined() -> _ {
     let row: AsSelect<MachineRow, MultiBackend> = MachineRow::as_select();
-    machines::table.left_join(users::table).left_join(racks::table).select((
-        row,
-        users::name.nullable(),
-        racks::name.nullable(),
-    ))
+    machines::table
+        .left_join(users::table)
+        .left_join(racks::table)
+        .left_join(pools::table)
+        .left_join(projects::table)
+        .select((
+            row,
+            users::name.nullable(),
+            racks::name.nullable(),
+            pools::name.nullable(),
+            projects::name.nullable(),
+        ))
 }
 
 fn view(tx: &mut Tx<'_>, id: MachineId) -> Outcome<Option<MachineView>> {
@@ -364,12 +375,14 @@ fn views(tx: &mut Tx<'_>, found: Vec<Joined>) -> Outcome<Vec<MachineView>> {
         let (machine, interface) = nic.try_into()?;
         of.entry(machine).or_default().push(interface);
     }
-    let each = found.into_iter().map(|(row, owner, rack)| {
+    let each = found.into_iter().map(|(row, owner, rack, pool, project)| {
         let interfaces = of.remove(&row.id).unwrap_or_default();
         Ok(MachineView {
             machine: (row, interfaces).try_into()?,
             owner: owner.map(|n| parse("users.name", &n)).transpose()?,
             rack: rack.map(|n| parse("racks.name", &n)).transpose()?,
+            pool: parse("pools.name", &pool.unwrap_or_default())?,
+            project: project.map(|n| parse("projects.name", &n)).transpose()?,
         })
     });
     each.collect()

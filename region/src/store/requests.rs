@@ -5,7 +5,7 @@ use farrier_common::clock::Timestamp;
 
 use crate::domain::{Error, Result};
 
-use super::{Store, Tx, convert::naive, error::Outcome, schema::requests};
+use super::{Store, Tx, audit, convert::naive, error::Outcome, schema::requests};
 
 /// Who asked for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,16 @@ pub struct Request {
     pub method: &'static str,
     /// Digest of the whole body.
     pub body_sha256: String,
+    /// Name of the principal, for the audit like all that follows.
+    pub user: String,
+    /// What is to be changed, as the caller named it; may be empty.
+    pub target: String,
+    /// Why; may be empty.
+    pub comment: String,
+    /// Address and port that the call came from; may be empty.
+    pub peer: String,
+    /// Do all of it, answer, and undo it: nothing is kept, not even the answer.
+    pub validate_only: bool,
 }
 
 /// What came of a request.
@@ -71,6 +81,10 @@ impl Store {
         let request = request.cloned();
         self.write(move |tx| {
             let Some(request) = request else { return work(tx).map(Once::Fresh) };
+            if request.validate_only {
+                tx.undo = true;
+                return work(tx).map(Once::Fresh);
+            }
             if !reserve(tx, &request)? {
                 return stored(tx, &request)?.map(Once::Replay).ok_or_else(|| {
                     super::error::misuse(format!("request {} is neither new nor known", request.request_id))
@@ -78,6 +92,7 @@ impl Store {
             }
             let made = work(tx)?;
             answer(tx, &request, &render(&made))?;
+            audit::append(tx, &request)?;
             Ok(Once::Fresh(made))
         })
         .await

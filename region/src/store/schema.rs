@@ -6,6 +6,69 @@ diesel::table! {
         name -> Text,
         role -> Text,
         created_at -> Timestamp,
+        max_machines -> Nullable<Integer>,
+        disabled -> Bool,
+    }
+}
+
+diesel::table! {
+    projects (id) {
+        id -> Text,
+        name -> Text,
+        description -> Text,
+        max_machines -> Nullable<Integer>,
+        version -> BigInt,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    project_members (project, user_id) {
+        project -> Text,
+        user_id -> Text,
+    }
+}
+
+diesel::table! {
+    pools (id) {
+        id -> Text,
+        name -> Text,
+        description -> Text,
+        everyone -> Bool,
+        version -> BigInt,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    pool_grants (pool, kind, subject) {
+        pool -> Text,
+        kind -> Text,
+        subject -> Text,
+    }
+}
+
+diesel::table! {
+    ssh_keys (id) {
+        id -> Text,
+        user_id -> Text,
+        public_key -> Text,
+        fingerprint -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    audit (number) {
+        number -> BigInt,
+        at -> Timestamp,
+        user_id -> Text,
+        user_name -> Text,
+        method -> Text,
+        target -> Text,
+        comment -> Text,
+        peer -> Text,
+        request_id -> Text,
     }
 }
 
@@ -109,6 +172,11 @@ diesel::table! {
         details -> Text,
         created_at -> Timestamp,
         updated_at -> Timestamp,
+        pool -> Text,
+        zone -> Text,
+        tags -> Text,
+        owner_project -> Nullable<Text>,
+        reason_code -> Text,
     }
 }
 
@@ -131,6 +199,7 @@ diesel::table! {
         phoned_home_at -> Nullable<Timestamp>,
         created_at -> Timestamp,
         restarted_at -> Nullable<Timestamp>,
+        heard_at -> Nullable<Timestamp>,
     }
 }
 
@@ -147,6 +216,70 @@ diesel::table! {
         created_at -> Timestamp,
         started_at -> Nullable<Timestamp>,
         finished_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    scripts (id) {
+        id -> Text,
+        name -> Text,
+        kind -> Text,
+        content -> Text,
+        timeout_seconds -> Integer,
+        description -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    script_results (task, position) {
+        task -> Text,
+        position -> Integer,
+        machine -> Text,
+        boot -> Text,
+        script -> Text,
+        kind -> Text,
+        status -> Text,
+        exit_code -> Integer,
+        output -> Text,
+        started_at -> Timestamp,
+        finished_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    operations (id) {
+        id -> Text,
+        verb -> Text,
+        status -> Text,
+        user_id -> Text,
+        options -> Text,
+        comment -> Text,
+        max_parallel -> Integer,
+        stop_after_failures -> Integer,
+        created_at -> Timestamp,
+        finished_at -> Nullable<Timestamp>,
+        lease_owner -> Nullable<Text>,
+        lease_until -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    operation_items (operation, position) {
+        operation -> Text,
+        position -> Integer,
+        machine -> Text,
+        machine_name -> Text,
+        status -> Text,
+        text -> Text,
+    }
+}
+
+diesel::table! {
+    live_tokens (digest) {
+        digest -> Text,
+        machine -> Text,
+        expires_at -> Timestamp,
     }
 }
 
@@ -198,6 +331,18 @@ diesel::table! {
 
 diesel::joinable!(machines -> users (owner));
 diesel::joinable!(machines -> racks (rack));
+diesel::joinable!(machines -> pools (pool));
+diesel::joinable!(machines -> projects (owner_project));
 diesel::joinable!(tokens -> users (user_id));
 
-diesel::allow_tables_to_appear_in_same_query!(events, interfaces, machines, racks, tokens, users);
+diesel::allow_tables_to_appear_in_same_query!(
+    events,
+    interfaces,
+    machines,
+    pools,
+    project_members,
+    projects,
+    racks,
+    tokens,
+    users
+);

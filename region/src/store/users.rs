@@ -1,5 +1,7 @@
 //! Users and their bearer tokens.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDateTime;
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _,
@@ -14,12 +16,13 @@ use farrier_common::{
 use crate::domain::{
     Error, Result,
     event::NewEvent,
+    pool,
     user::{Token, User},
 };
 
 use super::{
     Once, Request, Store, Tx,
-    convert::{limit as rows, naive, parse, utc},
+    convert::{limit as rows, naive, parse, unsigned, utc},
     error::{Outcome, StoreError, unique},
     schema::{tokens, users},
 };
@@ -31,6 +34,8 @@ struct UserRow {
     name: String,
     role: String,
     created_at: NaiveDateTime,
+    max_machines: Option<i32>,
+    disabled: bool,
 }
 
 impl TryFrom<UserRow> for User {
@@ -42,6 +47,10 @@ impl TryFrom<UserRow> for User {
             name: parse("users.name", &row.name)?,
             role: parse("users.role", &row.role)?,
             created_at: utc(row.created_at),
+            max_machines: row.max_machines.map(|n| unsigned("users.max_machines", n.into())).transpose()?,
+            disabled: row.disabled,
+            projects: BTreeSet::new(),
+            pools: BTreeSet::from([pool::DEFAULT]),
         })
     }
 }
@@ -53,6 +62,8 @@ impl From<&User> for UserRow {
             name: user.name.to_string(),
             role: user.role.to_string(),
             created_at: naive(user.created_at),
+            max_machines: user.max_machines.map(|n| i32::try_from(n).unwrap_or(i32::MAX)),
+            disabled: user.disabled,
         }
     }
 }

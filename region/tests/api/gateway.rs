@@ -174,7 +174,7 @@ async fn a_machine_that_is_met_is_noted_once() {
     assert_eq!(rack.client.relay_enlist(again).await.unwrap().into_inner(), met);
 
     let mut machines = Machines::new(site.channel.clone());
-    let get = || v1::GetMachineRequest { machine: met.machine_name.clone() };
+    let get = || v1::GetMachineRequest { machine: met.machine_name.clone(), ..Default::default() };
     let machine = machines.get_machine(by(&site.admin, get())).await.unwrap().into_inner();
     let status = machine.status.unwrap();
     assert_eq!(
@@ -191,7 +191,8 @@ async fn a_machine_that_is_met_is_noted_once() {
     let mut stranger = site.rack("r2").await;
     refused(stranger.client.relay_enlist(enlist(7)).await, Code::PermissionDenied);
 
-    let commission = v1::CommissionMachineRequest { options: options(), machine: met.machine_name.clone(), bmc: None };
+    let commission =
+        v1::CommissionMachineRequest { options: options(), machine: met.machine_name.clone(), ..Default::default() };
     let status = refused(machines.commission_machine(by(&site.admin, commission.clone())).await, Code::InvalidArgument);
     assert!(status.message().starts_with("bmc: required"), "{status:?}");
     let known = v1::CommissionMachineRequest { options: options(), bmc: Some(bmc(9)), ..commission };

@@ -64,7 +64,7 @@ pub(crate) async fn allocated(site: &Site, name: &str, last: u8, owner: &str) {
         change.machine.details.hardware = Some(Hardware { disks: vec![disk], ..Hardware::default() });
     })
     .await;
-    let request = v1::AllocateMachineRequest { options: options(), machine: name.to_owned() };
+    let request = v1::AllocateMachineRequest { options: options(), machine: name.to_owned(), ..Default::default() };
     Machines::new(site.channel.clone()).allocate_machine(by(owner, request)).await.unwrap();
 }
 

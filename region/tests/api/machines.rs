@@ -19,7 +19,7 @@ async fn ready_site() -> (Site, Machines) {
 }
 
 fn allocate(machine: &str) -> v1::AllocateMachineRequest {
-    v1::AllocateMachineRequest { options: options(), machine: machine.to_owned() }
+    v1::AllocateMachineRequest { options: options(), machine: machine.to_owned(), ..Default::default() }
 }
 
 fn release(machine: &str) -> v1::ReleaseMachineRequest {
@@ -36,7 +36,7 @@ fn deploy(machine: &str) -> v1::DeployMachineRequest {
 }
 
 fn get(machine: &str) -> v1::GetMachineRequest {
-    v1::GetMachineRequest { machine: machine.to_owned() }
+    v1::GetMachineRequest { machine: machine.to_owned(), ..Default::default() }
 }
 
 #[tokio::test]
@@ -94,7 +94,8 @@ async fn a_machine_is_held_by_one_user() {
 
     refused(machines.allocate_machine(by(&viewer, allocate(""))).await, Code::PermissionDenied);
     refused(machines.allocate_machine(by(&viewer, allocate("m1"))).await, Code::PermissionDenied);
-    let commission = v1::CommissionMachineRequest { options: options(), machine: "m1".to_owned(), bmc: None };
+    let commission =
+        v1::CommissionMachineRequest { options: options(), machine: "m1".to_owned(), ..Default::default() };
     refused(machines.commission_machine(by(&ulf, commission)).await, Code::PermissionDenied);
 
     let request = allocate("");
@@ -163,13 +164,13 @@ async fn an_etag_that_is_old_is_refused() {
     let (site, mut machines) = ready_site().await;
     let seen = machines.get_machine(by(&site.admin, get("m1"))).await.unwrap().into_inner();
     let with = |etag: &str| Some(MutationOptions { etag: etag.to_owned(), ..options().unwrap() });
-    let good = v1::AllocateMachineRequest { options: with(&seen.etag), machine: "m1".to_owned() };
+    let good = v1::AllocateMachineRequest { options: with(&seen.etag), ..allocate("m1") };
     let held = machines.allocate_machine(by(&site.admin, good)).await.unwrap().into_inner();
     assert_ne!(held.etag, seen.etag);
     let old = v1::ReleaseMachineRequest { options: with(&seen.etag), ..release("m1") };
     let status = refused(machines.release_machine(by(&site.admin, old)).await, Code::Aborted);
     assert_eq!(status.get_details_error_info().unwrap().metadata["etag"], held.etag);
-    let any = v1::AllocateMachineRequest { options: with("1"), machine: String::new() };
+    let any = v1::AllocateMachineRequest { options: with("1"), ..allocate("") };
     refused(machines.allocate_machine(by(&site.admin, any)).await, Code::InvalidArgument);
 }
 
@@ -202,11 +203,10 @@ async fn power_is_the_engines_while_it_works() {
 #[tokio::test]
 async fn what_is_not_built_says_so() {
     let (site, mut machines) = ready_site().await;
-    let ask = || v1::MachineVerbRequest { options: options(), machine: "m1".to_owned(), comment: String::new() };
-    refused(machines.rescue_machine(ask()).await, Code::Unauthenticated);
-    let status = refused(machines.rescue_machine(by(&site.admin, ask())).await, Code::Unimplemented);
-    assert_eq!(status.message(), "RescueMachine is not available in this release");
-    refused(machines.lock_machine(by(&site.admin, ask())).await, Code::Unimplemented);
+    let ask = || v1::ConfigureMachineRequest { options: options(), machine: "m1".to_owned(), ..Default::default() };
+    refused(machines.configure_machine(ask()).await, Code::Unauthenticated);
+    let status = refused(machines.configure_machine(by(&site.admin, ask())).await, Code::Unimplemented);
+    assert_eq!(status.message(), "ConfigureMachine is not available in this release");
 }
 
 #[tokio::test]

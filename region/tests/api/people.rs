@@ -98,7 +98,7 @@ async fn a_repeated_request_gets_the_same_answer_and_another_body_is_refused() {
     assert!(status.message().contains("was used for another request"), "{status:?}");
 
     for id in ["", "a\tb", &"x".repeat(65)] {
-        let options = Some(v1::MutationOptions { request_id: id.to_owned(), etag: String::new() });
+        let options = Some(v1::MutationOptions { request_id: id.to_owned(), ..v1::MutationOptions::default() });
         let bad = v1::CreateTokenRequest { options, ..Default::default() };
         let status = refused(tokens.create_token(by(&site.admin, bad)).await, Code::InvalidArgument);
         let violations = status.get_details_bad_request().unwrap().field_violations;

@@ -193,7 +193,7 @@ pub(crate) fn by<T>(token: &str, message: T) -> Request<T> {
 /// Options of a request that was never made before.
 #[expect(clippy::unnecessary_wraps, reason = "as the field is")]
 pub(crate) fn options() -> Option<MutationOptions> {
-    Some(MutationOptions { request_id: MachineId::generate().to_string(), etag: String::new() })
+    Some(MutationOptions { request_id: MachineId::generate().to_string(), ..MutationOptions::default() })
 }
 
 /// Key and request for a certificate.
@@ -230,6 +230,7 @@ pub(crate) fn new_machine(name: &str, last: u8) -> v1::CreateMachineRequest {
         macs: vec![format!("52:54:00:00:00:{last:02x}")],
         bmc: Some(bmc(last)),
         labels: (0..8).map(|n| (format!("label-{n}"), n.to_string())).collect(),
+        ..Default::default()
     }
 }
 

@@ -86,7 +86,7 @@ fn there_is_one_first_user() {
     on_both(|world: World| async move {
         let insert = async |name: &str| {
             let id = UserId::generate();
-            let user = User { id, name: name.parse().unwrap(), role: Role::Admin, created_at: world.now() };
+            let user = User { id, ..User::new(name.parse().unwrap(), Role::Admin, world.now()) };
             world.store.user_insert_first(user, token(&world, id), name, event(EventKind::User)).await.unwrap()
         };
         assert!(insert("admin").await);
@@ -253,8 +253,7 @@ fn a_replaced_image_is_still_there_for_who_uses_it() {
 fn answers_are_replayed_for_every_kind() {
     on_both(|world: World| async move {
         let r = request("r1", "body");
-        let user =
-            User { id: UserId::generate(), name: "a".parse().unwrap(), role: Role::User, created_at: world.now() };
+        let user = User::new("a".parse().unwrap(), Role::User, world.now());
         let insert =
             || world.store.user_insert(Some(&r), user.clone(), event(EventKind::User), |u| u.id.to_string().into());
         assert_eq!(insert().await.unwrap(), Once::Fresh(user.clone()));

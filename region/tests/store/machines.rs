@@ -11,7 +11,7 @@ use farrier_region::{
         advance::{Change, Deadlines, NewBoot},
         event::EventKind,
         lifecycle::{self, Event, State},
-        machine::Interface,
+        machine::{Interface, Owner},
         observation::{TaskKind, TaskStatus},
     },
     store::{Extra, MachineFilter, Once},
@@ -24,7 +24,7 @@ fn come_back_as_they_were_put_in() {
     on_both(|world: World| async move {
         let (owner, rack) = (world.user("bob").await, world.rack("r1").await);
         let mut put = machine(1, world.now());
-        put.owner = Some(owner.id);
+        put.owner = Some(Owner::User(owner.id));
         put.rack = Some(rack.id);
         put.power = Some((PowerState::On, world.now()));
         put.work.attempts = 3;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use farrier_common::id::UserId;
 use farrier_region::{
     domain::{
         event::EventKind,
@@ -55,12 +54,7 @@ async fn write(store: Store, n: usize) {
         let name = format!("{n}-{i}");
         let mut logged = event(EventKind::User);
         logged.reason.clone_from(&name);
-        let user = User {
-            id: UserId::generate(),
-            name: name.parse().unwrap(),
-            role: Role::Viewer,
-            created_at: crate::world::start(),
-        };
+        let user = User::new(name.parse().unwrap(), Role::Viewer, crate::world::start());
         store.user_insert(None, user, logged, |_| vec![]).await.unwrap();
     }
 }

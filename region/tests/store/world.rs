@@ -1,12 +1,12 @@
 //! What every test of the store has: an empty store on each database, a clock that stands still, and samples.
 
-use std::{future::Future, net::Ipv4Addr};
+use std::{collections::BTreeSet, future::Future, net::Ipv4Addr};
 
 use chrono::TimeDelta;
 use farrier_common::{
     clock::{Clock, Timestamp},
     hardware::{Architecture, BmcProtocol, Firmware},
-    id::{MachineId, UserId},
+    id::MachineId,
     net::MacAddr,
 };
 use farrier_region::{
@@ -14,6 +14,7 @@ use farrier_region::{
         event::{EventKind, NewEvent},
         lifecycle::{self, Event, State},
         machine::{Bmc, Details, Interface, Machine, Work},
+        pool,
         rack::Rack,
         user::{Role, User},
     },
@@ -76,8 +77,7 @@ impl World {
     }
 
     pub(crate) async fn user(&self, name: &str) -> User {
-        let user =
-            User { id: UserId::generate(), name: name.parse().unwrap(), role: Role::User, created_at: self.now() };
+        let user = User::new(name.parse().unwrap(), Role::User, self.now());
         fresh(self.store.user_insert(None, user, event(EventKind::User), |_| vec![]).await.unwrap())
     }
 
@@ -145,6 +145,11 @@ pub(crate) fn request(id: &str, body: &str) -> Request {
         request_id: id.to_owned(),
         method: "Test",
         body_sha256: body.to_owned(),
+        user: "test".to_owned(),
+        target: String::new(),
+        comment: String::new(),
+        peer: String::new(),
+        validate_only: false,
     }
 }
 
@@ -164,6 +169,9 @@ pub(crate) fn machine(n: u8, now: Timestamp) -> Machine {
         work: Work::default(),
         reason: "added".to_owned(),
         owner: None,
+        pool: pool::DEFAULT,
+        zone: pool::default_zone(),
+        tags: BTreeSet::new(),
         rack: None,
         architecture: Architecture::Amd64,
         firmware: Some(Firmware::Uefi),

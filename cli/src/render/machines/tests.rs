@@ -44,6 +44,7 @@ fn hardware() -> Hardware {
         memory_bytes: 64 << 30,
         disks: vec![disk("nvme0n1", "D1", false), disk("sda", "D2", true)],
         nics: vec![nic("eth0", "52:54:00:00:00:01", true), nic("eth1", "52:54:00:00:00:02", false)],
+        gpus: Vec::new(),
     }
 }
 
@@ -75,6 +76,7 @@ fn busy() -> Machine {
             sampled_bytes: 544 << 20,
             finished_at: at(7200),
         }],
+        ..MachineStatus::default()
     };
     let bmc = BmcEndpoint {
         protocol: BmcProtocol::Ipmi.into(),
@@ -86,7 +88,12 @@ fn busy() -> Machine {
     Machine {
         id: "0199a0f2-0000-7000-8000-000000000001".to_owned(),
         name: "n1".to_owned(),
-        intent: Some(MachineIntent { owner: "ann".to_owned(), image: "debian-13".to_owned(), bmc: Some(bmc) }),
+        intent: Some(MachineIntent {
+            owner: "ann".to_owned(),
+            image: "debian-13".to_owned(),
+            bmc: Some(bmc),
+            ..MachineIntent::default()
+        }),
         status: Some(status),
         etag: "17".to_owned(),
         labels: [("zone".to_owned(), "a".to_owned())].into(),
@@ -337,6 +344,7 @@ fn an_explanation() {
             entry(63, 500_000_000, "dhcp", "ACK 10.77.0.20 (UEFI x86-64, PXE)"),
             entry(63, 900_000_000, "tftp", "snponly.efi 285 KiB in 0.4 s"),
         ],
+        ..Explanation::default()
     };
     expect![[r#"
         Machine:       n1

@@ -54,6 +54,18 @@ impl Users for Region {
     async fn create_user(&self, _: Request<CreateUserRequest>) -> Answer<User> {
         self.absent()
     }
+    async fn update_user(&self, _: Request<UpdateUserRequest>) -> Answer<User> {
+        self.absent()
+    }
+    async fn list_ssh_keys(&self, _: Request<ListSshKeysRequest>) -> Answer<ListSshKeysResponse> {
+        self.absent()
+    }
+    async fn add_ssh_key(&self, _: Request<AddSshKeyRequest>) -> Answer<SshKey> {
+        self.absent()
+    }
+    async fn delete_ssh_key(&self, _: Request<DeleteSshKeyRequest>) -> Answer<SshKey> {
+        self.absent()
+    }
 }
 
 #[tonic::async_trait]
@@ -223,13 +235,19 @@ impl Machines for Region {
     async fn explain_machine(&self, _: Request<ExplainMachineRequest>) -> Answer<Explanation> {
         self.absent()
     }
-    async fn add_live_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+    async fn add_live_machine(&self, _: Request<AddLiveMachineRequest>) -> Answer<AddLiveMachineResponse> {
         self.absent()
     }
-    async fn test_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+    async fn update_machine(&self, _: Request<UpdateMachineRequest>) -> Answer<Machine> {
         self.absent()
     }
-    async fn rescue_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+    async fn test_machine(&self, _: Request<TestMachineRequest>) -> Answer<Machine> {
+        self.absent()
+    }
+    async fn allocate_machines(&self, _: Request<AllocateMachinesRequest>) -> Answer<AllocateMachinesResponse> {
+        self.absent()
+    }
+    async fn rescue_machine(&self, _: Request<RescueMachineRequest>) -> Answer<Machine> {
         self.absent()
     }
     async fn exit_rescue_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
@@ -250,10 +268,19 @@ impl Machines for Region {
     async fn unlock_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
         self.absent()
     }
-    async fn clone_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+    async fn configure_machine(&self, _: Request<ConfigureMachineRequest>) -> Answer<Machine> {
         self.absent()
     }
-    async fn delete_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
+    async fn clone_machine(&self, _: Request<CloneMachineRequest>) -> Answer<CloneMachineResponse> {
+        self.absent()
+    }
+    async fn delete_machine(&self, _: Request<DeleteMachineRequest>) -> Answer<DeleteMachineResponse> {
+        self.absent()
+    }
+    async fn bulk_machines(&self, _: Request<BulkMachinesRequest>) -> Answer<BulkMachinesResponse> {
+        self.absent()
+    }
+    async fn list_script_results(&self, _: Request<ListScriptResultsRequest>) -> Answer<ListScriptResultsResponse> {
         self.absent()
     }
 }

@@ -173,6 +173,7 @@ impl Hardware {
             memory_bytes: self.memory_bytes,
             disks: disks.inventory(),
             nics: self.macs.iter().enumerate().map(nic).collect(),
+            gpus: Vec::new(),
         }
     }
 }

@@ -113,6 +113,7 @@ pub(super) fn report(given: Option<report_task_request::Report>) -> Result<Repor
         },
         Wire::Erase(e) => Report::Erase(erasures(e.disks)?),
         Wire::PowerOff(_) => Report::PowerOff,
+        Wire::RunScripts(_) | Wire::OpenSsh(_) => return Err(Error::Unimplemented("a task of this kind")),
     })
 }
 

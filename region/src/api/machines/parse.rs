@@ -17,7 +17,6 @@ const MOST_PASSWORD: usize = 20;
 const MOST_LABELS: usize = 64;
 const MOST_KEY: usize = 63;
 const MOST_VALUE: usize = 256;
-const MOST_COMMENT: usize = 500;
 const MOST_SERIAL: usize = 128;
 const TIMELINE: usize = 100;
 const MOST_TIMELINE: usize = 1000;
@@ -86,13 +85,7 @@ pub(super) fn wanted(q: v1::DeployMachineRequest) -> Result<Wanted> {
 }
 
 pub(super) fn comment(text: &str) -> Result<String> {
-    if text.chars().count() > MOST_COMMENT || text.chars().any(char::is_control) {
-        return Err(Error::invalid(
-            "comment",
-            format!("has at most {MOST_COMMENT} characters, none of them control characters"),
-        ));
-    }
-    Ok(text.to_owned())
+    parse::comment("comment", text)
 }
 
 /// What is asked of the chassis power.
@@ -107,7 +100,7 @@ pub(super) fn power(number: i32) -> Result<Power> {
         Ok(v1::PowerAction::On) => Ok(Power::Change(PowerAction::On)),
         Ok(v1::PowerAction::Off) => Ok(Power::Change(PowerAction::Off)),
         Ok(v1::PowerAction::Cycle) => Ok(Power::Change(PowerAction::Cycle)),
-        Ok(v1::PowerAction::Unspecified) | Err(_) => {
+        Ok(v1::PowerAction::SoftOff | v1::PowerAction::Unspecified) | Err(_) => {
             Err(unknown("action", PowerAction::ALL.iter().map(|a| a.as_str()).chain(["query"])))
         }
     }

@@ -42,6 +42,8 @@ pub(super) fn explanation(told: Explanation) -> v1::Explanation {
         last_error: m.work.last_error.clone().unwrap_or_default(),
         machine: Some(machine(&told.view)),
         timeline: told.timeline.into_iter().map(entry).collect(),
+        trouble_since: m.details.trouble_since.map(time_to_wire),
+        ..v1::Explanation::default()
     }
 }
 
@@ -51,6 +53,11 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         owner: view.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
         image: details.deployment.as_ref().map(|d| d.image.clone()).unwrap_or_default(),
         bmc: details.bmc.as_ref().map(endpoint),
+        project: view.project.as_ref().map(ToString::to_string).unwrap_or_default(),
+        pool: view.pool.to_string(),
+        zone: view.machine.zone.to_string(),
+        tags: view.machine.tags.iter().map(ToString::to_string).collect(),
+        ..v1::MachineIntent::default()
     }
 }
 
@@ -83,6 +90,7 @@ fn status(view: &MachineView) -> v1::MachineStatus {
         created_at: Some(time_to_wire(m.created_at)),
         updated_at: Some(time_to_wire(m.updated_at)),
         last_erase: m.details.last_erase.iter().map(erasure).collect(),
+        ..v1::MachineStatus::default()
     }
 }
 
@@ -121,6 +129,7 @@ fn hardware(h: &Hardware) -> v1::Hardware {
         memory_bytes: h.memory_bytes,
         disks: h.disks.iter().map(disk).collect(),
         nics: h.nics.iter().map(nic).collect(),
+        gpus: Vec::new(),
     }
 }
 

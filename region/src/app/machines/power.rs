@@ -79,7 +79,7 @@ impl App {
 
 /// The owner may, and admins; what nobody owns is for admins.
 fn may(user: &User, m: &Machine, what: &str) -> Result<()> {
-    if user.role == Role::Admin || (user.role == Role::User && m.owner == Some(user.id)) {
+    if user.role == Role::Admin || (user.role == Role::User && m.owner.is_some_and(|owner| user.holds(owner))) {
         return Ok(());
     }
     Err(Error::Denied(format!("power {what} of machine {} is for its owner and for admins", m.name)))
@@ -120,25 +120,24 @@ fn event(m: &Machine, actor: &str, action: PowerAction) -> NewEvent {
 
 #[cfg(test)]
 mod tests {
-    use farrier_common::id::UserId;
-
     use super::*;
     use crate::domain::{
         lifecycle::State,
+        machine::Owner,
         testing::{at, machine},
     };
 
     #[test]
     fn power_is_for_owner_and_admin() {
-        let user = |role| User { id: UserId::generate(), name: "u".parse().unwrap(), role, created_at: at(0) };
+        let user = |role| User::new("u".parse().unwrap(), role, at(0));
         let (admin, owner, other, viewer) = (user(Role::Admin), user(Role::User), user(Role::User), user(Role::Viewer));
         let mut m = machine(State::Deployed, None);
         assert!(may(&admin, &m, "on").is_ok());
         assert!(may(&owner, &m, "on").is_err());
-        m.owner = Some(owner.id);
+        m.owner = Some(Owner::User(owner.id));
         assert!(may(&owner, &m, "on").is_ok());
         assert!(may(&other, &m, "on").is_err());
-        m.owner = Some(viewer.id);
+        m.owner = Some(Owner::User(viewer.id));
         assert!(may(&viewer, &m, "query").is_err());
     }
 }

@@ -161,6 +161,7 @@ impl App {
         for _ in 0..TRIES {
             let view = self.machine_get(&ask.user, which).await?;
             ask.still(view.machine.name.as_str(), view.machine.etag())?;
+            ask.still_in(&view.machine)?;
             let (change, extra) = plan(&self.asked(ask), &view.machine)?;
             match self.apply(ask, &view, change, extra).await {
                 Err(Error::Conflict { .. }) if ask.etag.is_none() => {}

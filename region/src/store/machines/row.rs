@@ -1,11 +1,13 @@
 //! Rows of machines and their interfaces.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDateTime;
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
-use farrier_common::hardware::PowerState;
+use farrier_common::{hardware::PowerState, name::Name};
 
 use crate::{
-    domain::machine::{Details, Interface, Machine, Work},
+    domain::machine::{Details, Interface, Machine, Owner, Work},
     store::{
         convert::{naive, parse, parse_option, unsigned, utc},
         error::{Outcome, StoreError, misuse},
@@ -39,6 +41,10 @@ pub(super) struct MachineRow {
     details: String,
     created_at: NaiveDateTime,
     updated_at: NaiveDateTime,
+    pool: String,
+    zone: String,
+    tags: String,
+    owner_project: Option<String>,
 }
 
 impl TryFrom<(MachineRow, Vec<Interface>)> for Machine {
@@ -66,7 +72,10 @@ impl TryFrom<(MachineRow, Vec<Interface>)> for Machine {
                 last_error: row.last_error,
             },
             reason: row.reason,
-            owner: parse_option("machines.owner", row.owner.as_deref())?,
+            owner: owner(row.owner.as_deref(), row.owner_project.as_deref())?,
+            pool: parse("machines.pool", &row.pool)?,
+            zone: parse("machines.zone", &row.zone)?,
+            tags: tags(&row.tags)?,
             rack: parse_option("machines.rack", row.rack.as_deref())?,
             architecture: parse("machines.architecture", &row.architecture)?,
             firmware: parse_option("machines.firmware", row.firmware.as_deref())?,
@@ -102,12 +111,21 @@ pub(super) struct Columns {
     details: String,
     created_at: NaiveDateTime,
     pub(super) updated_at: NaiveDateTime,
+    pool: String,
+    zone: String,
+    tags: String,
+    owner_project: Option<String>,
 }
 
 impl TryFrom<&Machine> for Columns {
     type Error = StoreError;
 
     fn try_from(m: &Machine) -> Outcome<Self> {
+        let (owner, owner_project) = match m.owner {
+            Some(Owner::User(user)) => (Some(user.to_string()), None),
+            Some(Owner::Project(project)) => (None, Some(project.to_string())),
+            None => (None, None),
+        };
         Ok(Self {
             id: m.id.to_string(),
             name: m.name.to_string(),
@@ -120,7 +138,7 @@ impl TryFrom<&Machine> for Columns {
             phase_since: m.work.phase_since.map(naive),
             attempts: attempts(m),
             last_error: m.work.last_error.clone(),
-            owner: m.owner.map(|o| o.to_string()),
+            owner,
             rack: m.rack.map(|r| r.to_string()),
             architecture: m.architecture.as_str(),
             firmware: m.firmware.map(|f| f.as_str()),
@@ -128,8 +146,24 @@ impl TryFrom<&Machine> for Columns {
             details: details(&m.details)?,
             created_at: naive(m.created_at),
             updated_at: naive(m.updated_at),
+            pool: m.pool.to_string(),
+            zone: m.zone.to_string(),
+            tags: m.tags.iter().fold(String::new(), |all, tag| {
+                if all.is_empty() { format!(",{tag},") } else { all + tag.as_str() + "," }
+            }),
+            owner_project,
         })
     }
+}
+
+fn owner(user: Option<&str>, project: Option<&str>) -> Outcome<Option<Owner>> {
+    let user = parse_option("machines.owner", user)?.map(Owner::User);
+    let project = parse_option("machines.owner_project", project)?.map(Owner::Project);
+    Ok(user.or(project))
+}
+
+fn tags(text: &str) -> Outcome<BTreeSet<Name>> {
+    text.split(',').filter(|tag| !tag.is_empty()).map(|tag| parse("machines.tags", tag)).collect()
 }
 
 pub(super) fn attempts(m: &Machine) -> i32 {
