@@ -43,6 +43,9 @@ pub(super) fn explanation(told: Explanation) -> v1::Explanation {
         machine: Some(machine(&told.view)),
         timeline: told.timeline.into_iter().map(entry).collect(),
         trouble_since: m.details.trouble_since.map(time_to_wire),
+        reason_code: m.code.to_string(),
+        meaning: m.code.meaning().to_owned(),
+        remedy: m.code.remedy().to_owned(),
         ..v1::Explanation::default()
     }
 }
@@ -78,6 +81,7 @@ fn status(view: &MachineView) -> v1::MachineStatus {
         state: state_to_wire(m.state),
         phase: m.work.phase.map(|p| p.to_string()).unwrap_or_default(),
         reason: m.reason.clone(),
+        reason_code: m.code.to_string(),
         since: Some(time_to_wire(m.since)),
         deadline: m.deadline.map(time_to_wire),
         power: power.into(),
