@@ -189,14 +189,14 @@ fn boot(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestam
         return publish;
     }
     if restarted(seen) {
-        return again(m, rules, Why::new(Code::Restarted, "the machine started anew as soon as its agent was there"));
+        return again(m, rules, &Why::new(Code::Restarted, "the machine started anew as soon as its agent was there"));
     }
     if seen.boot.as_ref().is_some_and(|b| b.hello) {
         return enter(first_task(m), "the agent is there");
     }
     if m.phase_age(now) >= rules.boot_timeout {
         let minutes = rules.boot_timeout.num_minutes();
-        return again(m, rules, Why::new(Code::NoAgent, format!("no agent within {minutes} minutes of power on")));
+        return again(m, rules, &Why::new(Code::NoAgent, format!("no agent within {minutes} minutes of power on")));
     }
     if off {
         return act(Effect::StartFrom(BootDevice::Network), None);
@@ -237,10 +237,10 @@ fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rule
             leave(Event::Fail, Why::new(Code::TaskFailed, format!("the agent could not do {kind}: {reason}")))
         }
         Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if off => {
-            again(m, rules, Why::new(Code::Restarted, format!("the machine went off during {kind}")))
+            again(m, rules, &Why::new(Code::Restarted, format!("the machine went off during {kind}")))
         }
         Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if restarted(seen) => {
-            again(m, rules, Why::new(Code::Restarted, format!("the machine started anew during {kind}")))
+            again(m, rules, &Why::new(Code::Restarted, format!("the machine started anew during {kind}")))
         }
         Some(TaskStatus::Running(progress)) => wait(look(m, now, LOOK), format!("the agent does {kind}: {progress}")),
         Some(TaskStatus::Pending) | None => wait(look(m, now, LOOK), format!("the agent is about to do {kind}")),
@@ -265,7 +265,7 @@ fn after_task(m: &Machine, result: &TaskResult) -> Decision {
 }
 
 /// A fresh boot, or the end if there were enough.
-fn again(m: &Machine, rules: &Rules, why: Why) -> Decision {
+fn again(m: &Machine, rules: &Rules, why: &Why) -> Decision {
     let tries = m.details.boot_tries;
     if tries >= rules.boot_tries {
         return leave(Event::Fail, Why::new(why.code, format!("{why}; gave up after {tries} boots")));
