@@ -248,8 +248,11 @@ pub(super) fn insert(tx: &mut Tx<'_>, machine: MachineId, boot: BootId, kind: Ta
     Ok(())
 }
 
+/// What a task was, when it began and when it ended.
+pub(super) type TaskTimes = (TaskKind, Option<Timestamp>, Option<Timestamp>);
+
 /// Begin and end of the tasks of a boot, in their order.
-pub(super) fn times(tx: &mut Tx<'_>, boot: BootId) -> Outcome<Vec<(TaskKind, Option<Timestamp>, Option<Timestamp>)>> {
+pub(super) fn times(tx: &mut Tx<'_>, boot: BootId) -> Outcome<Vec<TaskTimes>> {
     type Times = (String, Option<NaiveDateTime>, Option<NaiveDateTime>);
     let of = tasks::table.filter(tasks::boot.eq(boot.to_string())).order(tasks::number.asc());
     let found: Vec<Times> = of.select((tasks::kind, tasks::started_at, tasks::finished_at)).load(tx.conn)?;
