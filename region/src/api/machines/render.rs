@@ -6,7 +6,7 @@ use farrier_proto::{convert, v1};
 use crate::{
     api::words::{state_to_wire, time_to_wire},
     app::machines::Explanation,
-    domain::machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Machine, Nic},
+    domain::machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Lock, Machine, Nic},
     store::{MachineView, TimelineRow},
 };
 
@@ -23,11 +23,14 @@ pub(super) fn machine(view: &MachineView) -> v1::Machine {
     }
 }
 
-/// A machine in a list: without its hardware.
+/// A machine in a list: without its hardware and its notes.
 pub(super) fn brief(view: &MachineView) -> v1::Machine {
     let mut machine = machine(view);
     if let Some(status) = &mut machine.status {
         status.hardware = None;
+    }
+    if let Some(intent) = &mut machine.intent {
+        intent.notes = String::new();
     }
     machine
 }
@@ -57,8 +60,14 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         pool: view.pool.to_string(),
         zone: view.machine.zone.to_string(),
         tags: view.machine.tags.iter().map(ToString::to_string).collect(),
+        notes: details.notes.clone(),
+        lock: details.lock.as_ref().map(lock),
         ..v1::MachineIntent::default()
     }
+}
+
+fn lock(lock: &Lock) -> v1::Lock {
+    v1::Lock { by: lock.by.clone(), since: Some(time_to_wire(lock.since)), comment: lock.comment.clone() }
 }
 
 fn endpoint(bmc: &Bmc) -> v1::BmcEndpoint {
