@@ -34,6 +34,7 @@ mod events;
 mod images;
 mod machines;
 mod migrations;
+mod pools_find;
 mod racks;
 mod requests;
 mod schema;

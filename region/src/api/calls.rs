@@ -1,6 +1,6 @@
 //! What every call has in common: who calls, how long it may take, and that a mutation happens once.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use farrier_common::secret::{Secret, sha256_hex};
 use farrier_proto::v1::{self, MutationOptions};
@@ -70,6 +70,7 @@ mutations! {
     ReleaseMachineRequest machine comment,
     AbortMachineRequest machine comment,
     PowerMachineRequest machine,
+    MachineVerbRequest machine comment,
     CreateSubnetRequest name,
     CreateJoinTokenRequest rack,
     CreateImageRequest name,
@@ -87,13 +88,32 @@ impl Mutation for v1::CreateMachineRequest {
         &self.name
     }
 
-    /// The labels are a hash map, which has no order of its own.
     fn canonical(&self) -> Vec<u8> {
-        let mut labels: Vec<_> = self.labels.iter().collect();
-        labels.sort();
-        let rest = Self { labels: std::collections::HashMap::new(), ..self.clone() };
-        [rest.encode_to_vec(), format!("{labels:?}").into_bytes()].concat()
+        let rest = Self { labels: HashMap::new(), ..self.clone() };
+        [rest.encode_to_vec(), in_order(&self.labels)].concat()
     }
+}
+
+impl Mutation for v1::UpdateMachineRequest {
+    fn options(&self) -> Option<&MutationOptions> {
+        self.options.as_ref()
+    }
+
+    fn target(&self) -> &str {
+        &self.machine
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        let rest = Self { labels: HashMap::new(), ..self.clone() };
+        [rest.encode_to_vec(), in_order(&self.labels)].concat()
+    }
+}
+
+/// Labels are a hash map, which has no order of its own.
+fn in_order(labels: &HashMap<String, String>) -> Vec<u8> {
+    let mut labels: Vec<_> = labels.iter().collect();
+    labels.sort();
+    format!("{labels:?}").into_bytes()
 }
 
 impl Api {

@@ -116,7 +116,10 @@ impl Machines for Api {
     }
 
     async fn update_machine(&self, request: Request<v1::UpdateMachineRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "UpdateMachine").await
+        self.mutate(("UpdateMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.machine_update(&ask, &q.machine, parse::wishes(&q)?).await
+        })
+        .await
     }
 
     async fn test_machine(&self, request: Request<v1::TestMachineRequest>) -> Answer<v1::Machine> {
@@ -139,23 +142,38 @@ impl Machines for Api {
     }
 
     async fn mark_broken_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "MarkBrokenMachine").await
+        self.mutate(("MarkBrokenMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.mark_broken(&ask, &q.machine, &parse::why(&ask, &q.comment)?).await
+        })
+        .await
     }
 
     async fn mark_fixed_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "MarkFixedMachine").await
+        self.mutate(("MarkFixedMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.mark_fixed(&ask, &q.machine, &parse::why(&ask, &q.comment)?).await
+        })
+        .await
     }
 
     async fn override_failed_test_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "OverrideFailedTestMachine").await
+        self.mutate(("OverrideFailedTestMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.override_failed_test(&ask, &q.machine, &parse::why(&ask, &q.comment)?).await
+        })
+        .await
     }
 
     async fn lock_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "LockMachine").await
+        self.mutate(("LockMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.lock(&ask, &q.machine, &parse::why(&ask, &q.comment)?).await
+        })
+        .await
     }
 
     async fn unlock_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "UnlockMachine").await
+        self.mutate(("UnlockMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.unlock(&ask, &q.machine, &parse::why(&ask, &q.comment)?).await
+        })
+        .await
     }
 
     async fn configure_machine(&self, request: Request<v1::ConfigureMachineRequest>) -> Answer<v1::Machine> {

@@ -2,8 +2,10 @@
 
 mod create;
 mod deploy;
+mod marks;
 mod naming;
 mod power;
+mod update;
 mod user_data;
 mod verbs;
 
@@ -17,7 +19,7 @@ use crate::{
     domain::{
         Error, Result,
         boot_stages::{self, Stage},
-        lifecycle::{Class, Event, State},
+        lifecycle::{Class, State},
         machine::Machine,
         user::{Role, User},
         verbs as rules,
@@ -29,6 +31,7 @@ pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};
 pub use deploy::Wanted;
 pub use power::PowerAction;
+pub use update::Wishes;
 pub use user_data::MOST_USER_DATA;
 pub(super) use user_data::purpose as user_data_purpose;
 pub use verbs::GivenBmc;
@@ -39,7 +42,7 @@ pub struct Explanation {
     /// The machine.
     pub view: MachineView,
     /// What the caller may do with it now.
-    pub allowed: Vec<Event>,
+    pub allowed: Vec<&'static str>,
     /// What comes next, or what would unblock it.
     pub next_step: String,
     /// When the engine tries next; `None` at rest.
@@ -118,7 +121,14 @@ impl App {
 /// Among so many of the newest steps the last exchanges are looked for.
 const NEWEST_STEPS: usize = 200;
 
-fn next_step(m: &Machine, allowed: &[Event]) -> String {
+fn next_step(m: &Machine, allowed: &[&str]) -> String {
+    let step = work_or_rest(m, allowed);
+    let Some(lock) = &m.details.lock else { return step };
+    let why = if lock.comment.is_empty() { "no reason given" } else { &lock.comment };
+    format!("{step}; locked by {} since {}: {why}", lock.by, lock.since.format("%F %T UTC"))
+}
+
+fn work_or_rest(m: &Machine, allowed: &[&str]) -> String {
     if m.state.class() == Class::Working {
         let phase = m.work.phase.map_or("about to begin", |p| p.as_str());
         let by = m.deadline.map_or_else(String::new, |d| format!("; the state fails at {}", d.format("%F %T UTC")));
@@ -128,8 +138,11 @@ fn next_step(m: &Machine, allowed: &[Event]) -> String {
             .map_or_else(String::new, |since| format!("; it has not got on since {}", since.format("%F %T UTC")));
         return format!("the engine goes on with {phase} by itself{since}{by}");
     }
-    let verbs = allowed.iter().map(|e| e.as_str()).collect::<Vec<_>>().join(", ");
-    let may = if verbs.is_empty() { "nothing that you may do".to_owned() } else { format!("you may: {verbs}") };
+    let may = if allowed.is_empty() {
+        "nothing that you may do".to_owned()
+    } else {
+        format!("you may: {}", allowed.join(", "))
+    };
     match m.state {
         State::New => {
             format!("nothing happens by itself until it is commissioned, which needs the account of its BMC; {may}")
@@ -137,8 +150,8 @@ fn next_step(m: &Machine, allowed: &[Event]) -> String {
         State::Ready => format!("nothing happens by itself until it is allocated; {may}"),
         State::Allocated => format!("nothing happens by itself until its owner deploys or releases it; {may}"),
         State::Deployed => format!("nothing happens by itself until it is released; {may}"),
+        State::Broken => format!("nothing happens by itself until it is marked fixed; {may}"),
         State::Rescue
-        | State::Broken
         | State::FailedCommissioning
         | State::FailedTesting
         | State::FailedDeployment

@@ -160,6 +160,9 @@ fn at_rest(m: &Machine, seen: &Observation) -> Decision {
 }
 
 fn begin(m: &Machine) -> Decision {
+    if m.state == State::Releasing && !m.details.dirty && m.details.recommission {
+        return leave(Event::Recommission, "wiped before it failed; it must be commissioned before use");
+    }
     if m.state == State::Releasing && !m.details.dirty {
         return leave(Event::Done, "nothing was deployed since the last wipe");
     }

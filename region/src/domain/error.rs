@@ -64,6 +64,28 @@ pub enum Error {
         /// What the caller may do now.
         allowed: Vec<Event>,
     },
+    /// Somebody has locked the machine.
+    #[error(
+        "machine {machine} is locked by {by} since {since}: {}; {verb} is not allowed; allowed now: unlock, by {}",
+        told(.comment),
+        if *.admin { "an admin" } else { "its owner or an admin" }
+    )]
+    Locked {
+        /// Name of the machine.
+        machine: String,
+        /// Where it is.
+        state: State,
+        /// What was wanted.
+        verb: String,
+        /// Who locked it.
+        by: String,
+        /// He did so as an admin.
+        admin: bool,
+        /// Since when, for people.
+        since: String,
+        /// Why; may be empty.
+        comment: String,
+    },
     /// Not possible in this situation, although the state would allow it.
     #[error("{0}")]
     Precondition(String),
@@ -99,6 +121,10 @@ impl Error {
     pub fn not_found(kind: &'static str, name: impl ToString) -> Self {
         Self::NotFound { kind, name: name.to_string() }
     }
+}
+
+fn told(comment: &str) -> &str {
+    if comment.is_empty() { "no reason given" } else { comment }
 }
 
 fn list(events: &[Event]) -> String {

@@ -260,9 +260,6 @@ impl Event {
             | E::Test
             | E::Rescue
             | E::ExitRescue
-            | E::MarkBroken
-            | E::MarkFixed
-            | E::OverrideFailedTest
             | E::BeginTests
             | E::ReturnReady
             | E::ReturnAllocated
@@ -277,6 +274,9 @@ impl Event {
             | E::Allocate
             | E::Deploy
             | E::Release
+            | E::MarkBroken
+            | E::MarkFixed
+            | E::OverrideFailedTest
             | E::Done
             | E::Recommission
             | E::Fail

@@ -128,6 +128,23 @@ pub struct Details {
     pub last_erase: Vec<DiskErasure>,
     /// Since when what the engine does next has not worked.
     pub trouble_since: Option<Timestamp>,
+    /// What people want to remember of it.
+    pub notes: String,
+    /// Who keeps everybody from it.
+    pub lock: Option<Lock>,
+}
+
+/// Somebody keeps everybody from a machine: see `verbs::lock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Name of the user who locked it.
+    pub by: String,
+    /// He was an admin then: only admins may unlock it.
+    pub admin: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why; may be empty.
+    pub comment: String,
 }
 
 /// How a BMC is reached.

@@ -10,6 +10,14 @@ use super::{
     user::{Role, User},
 };
 
+mod lock;
+mod repair;
+mod update;
+
+pub use lock::{lock, may_unlock, unlock, unlocked};
+pub use repair::{mark_broken, mark_fixed, override_failed_test};
+pub use update::{Field, Update, update};
+
 /// Who wants it, when, and how long working states may last.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -37,22 +45,31 @@ pub fn sees(user: &User, m: &Machine) -> bool {
     user.role == Role::Admin || m.state != State::New
 }
 
-/// The verbs that this person may use on the machine now.
+/// The verbs that this person may use on the machine now: nothing but unlock if it is locked.
 #[must_use]
-pub fn allowed(user: &User, m: &Machine) -> Vec<Event> {
+pub fn allowed(user: &User, m: &Machine) -> Vec<&'static str> {
+    match &m.details.lock {
+        Some(lock) if may_unlock(user, m, lock) => vec!["unlock"],
+        Some(_) => Vec::new(),
+        None => events(user, m).into_iter().map(Event::as_str).collect(),
+    }
+}
+
+fn events(user: &User, m: &Machine) -> Vec<Event> {
     m.state.edges().filter(|e| e.on.available() && user.may(e.by, m.owner)).map(|e| e.on).collect()
 }
 
-/// The edge for a verb, if table and role allow it.
+/// The edge for a verb, if lock, table and role allow it.
 ///
 /// # Errors
-/// Refused by the table (first, so that the state is told), or denied by role or ownership.
+/// Locked, refused by the table (before roles, so that the state is told), or denied by role or ownership.
 pub fn edge(user: &User, m: &Machine, event: Event) -> Result<&'static Edge> {
+    unlocked(m, event.as_str())?;
     let edge = lifecycle::next(m.state, event).map_err(|r| Error::Refused {
         machine: m.name.to_string(),
         state: r.state,
         event: r.event,
-        allowed: allowed(user, m),
+        allowed: events(user, m),
     })?;
     if user.may(edge.by, m.owner) {
         return Ok(edge);

@@ -7,9 +7,16 @@ use farrier_proto::{convert, v1};
 
 use crate::{
     api::{parse, words::unknown},
-    app::machines::{GivenBmc, NewMachine, PowerAction, Wanted},
+    app::{
+        context::Ask,
+        machines::{GivenBmc, NewMachine, PowerAction, Wanted},
+    },
     domain::{Error, Result},
 };
+
+mod update;
+
+pub(super) use update::wishes;
 
 /// What IPMI 2.0 keeps of a user name and of a password.
 const MOST_USERNAME: usize = 16;
@@ -28,6 +35,10 @@ pub(super) fn new_machine(q: v1::CreateMachineRequest) -> Result<NewMachine> {
         macs: parse::macs("macs", &q.macs)?,
         bmc: bmc(q.bmc.ok_or_else(|| Error::invalid("bmc", "is required"))?)?,
         labels: labels(q.labels)?,
+        pool: q.pool,
+        zone: parse::optional("zone", &q.zone)?,
+        tags: update::tags(&q.tags)?,
+        notes: update::notes(q.notes)?,
     })
 }
 
@@ -86,6 +97,11 @@ pub(super) fn wanted(q: v1::DeployMachineRequest) -> Result<Wanted> {
 
 pub(super) fn comment(text: &str) -> Result<String> {
     parse::comment("comment", text)
+}
+
+/// The comment of a verb, or else that of its options, which was read already.
+pub(super) fn why<T>(ask: &Ask<T>, text: &str) -> Result<String> {
+    if text.is_empty() { Ok(ask.request.comment.clone()) } else { comment(text) }
 }
 
 /// What is asked of the chassis power.

@@ -11,7 +11,7 @@ use crate::{
     app::machines::Explanation,
     domain::{
         boot_stages::Stage,
-        machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Machine, Nic},
+        machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Lock, Machine, Nic},
     },
     store::{MachineView, TimelineRow},
 };
@@ -29,11 +29,14 @@ pub(super) fn machine(view: &MachineView) -> v1::Machine {
     }
 }
 
-/// A machine in a list: without its hardware.
+/// A machine in a list: without its hardware and its notes.
 pub(super) fn brief(view: &MachineView) -> v1::Machine {
     let mut machine = machine(view);
     if let Some(status) = &mut machine.status {
         status.hardware = None;
+    }
+    if let Some(intent) = &mut machine.intent {
+        intent.notes = String::new();
     }
     machine
 }
@@ -67,8 +70,14 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         pool: view.pool.to_string(),
         zone: view.machine.zone.to_string(),
         tags: view.machine.tags.iter().map(ToString::to_string).collect(),
+        notes: details.notes.clone(),
+        lock: details.lock.as_ref().map(lock),
         ..v1::MachineIntent::default()
     }
+}
+
+fn lock(lock: &Lock) -> v1::Lock {
+    v1::Lock { by: lock.by.clone(), since: Some(time_to_wire(lock.since)), comment: lock.comment.clone() }
 }
 
 fn endpoint(bmc: &Bmc) -> v1::BmcEndpoint {

@@ -48,6 +48,14 @@ pub struct NewMachine {
     pub bmc: GivenBmc,
     /// Free-form.
     pub labels: BTreeMap<String, String>,
+    /// Id or name of its pool; empty: the default one.
+    pub pool: String,
+    /// Its zone; `None`: the default one.
+    pub zone: Option<Name>,
+    /// Free words.
+    pub tags: BTreeSet<Name>,
+    /// Free text.
+    pub notes: String,
 }
 
 impl App {
@@ -58,6 +66,7 @@ impl App {
     pub async fn machine_create(&self, ask: &Ask<MachineView>, new: &NewMachine) -> Result<Once<MachineView>> {
         needs(&ask.user, Role::Admin, "add machines")?;
         let birth = birth(Event::Add)?;
+        let (pool, _) = self.pool_of(&new.pool).await?;
         let rack = self.rack_that_reaches(new.bmc.address).await?;
         let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
         let _births = self.births.lock().await;
@@ -67,7 +76,11 @@ impl App {
             let address = self.reserve(rack, Some(new.bmc.address)).await?;
             let mut machine = self.newborn(birth, name, new.architecture, rack);
             machine.interfaces = interfaces(&new.macs, address);
+            machine.pool = pool;
+            machine.zone = new.zone.clone().unwrap_or(machine.zone);
+            machine.tags.clone_from(&new.tags);
             machine.details.labels.clone_from(&new.labels);
+            machine.details.notes.clone_from(&new.notes);
             machine.details.bmc = Some(new.bmc.endpoint());
             machine.reason = "added by hand".to_owned();
             let extra = self.given_password(&machine, Some(&new.bmc));

@@ -35,7 +35,7 @@ impl App {
     /// Refused, denied; or image, disk or user data do not fit.
     pub async fn deploy(&self, ask: &Ask<MachineView>, which: &str, wanted: &Wanted) -> Result<Once<MachineView>> {
         let image = self.store.image_find(&wanted.image).await?;
-        self.change(ask, which, |asked, m| {
+        self.change(ask, which, "deploy", |asked, m| {
             // Whether the machine is the caller's to deploy comes first: it is what he asks about.
             rules::edge(asked.user, m, Event::Deploy)?;
             user_data::check(wanted.user_data.expose())?;

@@ -12,6 +12,7 @@ use crate::{
         machine::Machine,
         observation::{Trouble, TroubleKind},
         user::{Role, User},
+        verbs::unlocked,
     },
     store::{Extra, MachineView, Once},
 };
@@ -52,6 +53,7 @@ impl App {
         let view = self.machine_get(&ask.user, which).await?;
         let m = &view.machine;
         ask.still(m.name.as_str(), m.etag())?;
+        unlocked(m, "power")?;
         may(&ask.user, m, action.as_str())?;
         if m.state.class() == Class::Working {
             let why =
@@ -68,7 +70,7 @@ impl App {
         self.store.machine_set_power(m.id, power, self.clock.now()).await?;
         // What the caller saw was checked above; the power itself changes no version that he could compare with.
         let recorded = Ask { etag: None, ..ask.clone() };
-        self.change(&recorded, which, |asked, m| {
+        self.change(&recorded, which, "power", |asked, m| {
             let mut change = Change::of(m.clone());
             change.events.push(event(m, &format!("user:{}", asked.user.name), action));
             Ok((change, Extra::default()))

@@ -76,7 +76,7 @@ impl App {
     ) -> Result<Once<MachineView>> {
         let found = self.machine_get(&ask.user, which).await?;
         let rack = self.rack_if_missing(&found.machine, bmc.as_ref()).await?;
-        self.change(ask, which, |asked, m| {
+        self.change(ask, which, "commission", |asked, m| {
             let mut change = rules::commission(asked, m, bmc.as_ref().map(GivenBmc::endpoint))?;
             change.machine.rack = change.machine.rack.or(rack);
             Ok((change, self.given_password(m, bmc.as_ref())))
@@ -90,7 +90,9 @@ impl App {
     /// Refused, denied, or none is ready.
     pub async fn allocate(&self, ask: &Ask<MachineView>, which: &str) -> Result<Once<MachineView>> {
         if !which.is_empty() {
-            return self.change(ask, which, |asked, m| Ok((rules::allocate(asked, m)?, Extra::default()))).await;
+            return self
+                .change(ask, which, "allocate", |asked, m| Ok((rules::allocate(asked, m)?, Extra::default())))
+                .await;
         }
         needs(&ask.user, Role::User, "allocate machines")?;
         if ask.etag.is_some() {
@@ -112,7 +114,7 @@ impl App {
         let filter = MachineFilter { states: vec![State::Ready], hide: Vec::new() };
         let (mut ready, _) = self.store.machine_list(filter, None, CANDIDATES).await?;
         ready.sort_by(|a, b| a.machine.name.cmp(&b.machine.name));
-        let Some(view) = ready.first() else {
+        let Some(view) = ready.iter().find(|v| v.machine.details.lock.is_none()) else {
             return Err(Error::Exhausted("no machine is ready; see which are commissioning or releasing".to_owned()));
         };
         let change = rules::allocate(&self.asked(ask), &view.machine)?;
@@ -134,7 +136,7 @@ impl App {
         comment: &str,
     ) -> Result<Once<MachineView>> {
         let may_skip = !self.policy.require_erase;
-        self.change(ask, which, |asked, m| {
+        self.change(ask, which, "release", |asked, m| {
             // The next owner's deployment must not find it, nor anybody keep it.
             let extra = Extra { forget: vec![user_data_purpose(m.id)], ..Extra::default() };
             Ok((rules::release(asked, m, skip_erase, may_skip, comment)?, extra))
@@ -147,12 +149,27 @@ impl App {
     /// # Errors
     /// Refused or denied.
     pub async fn abort(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
-        self.change(ask, which, |asked, m| Ok((rules::abort(asked, m, comment)?, Extra::default()))).await
+        self.change(ask, which, "abort", |asked, m| Ok((rules::abort(asked, m, comment)?, Extra::default()))).await
     }
 
     /// Applies what `plan` makes of the machine, as it is when it is written. The engine may commit in between: then the
-    /// plan is made anew, unless the caller insists on a version.
+    /// plan is made anew, unless the caller insists on a version. Refuses `verb` if the machine is locked.
     pub(super) async fn change(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        verb: &str,
+        plan: impl Fn(&Asked<'_>, &Machine) -> Result<(Change, Extra)>,
+    ) -> Result<Once<MachineView>> {
+        self.change_locked(ask, which, |asked, m| {
+            rules::unlocked(m, verb)?;
+            plan(asked, m)
+        })
+        .await
+    }
+
+    /// The same, also if the machine is locked: for unlocking it.
+    pub(super) async fn change_locked(
         &self,
         ask: &Ask<MachineView>,
         which: &str,

@@ -10,6 +10,8 @@ use crate::domain::{
     testing::{at, machine},
 };
 
+mod life;
+
 fn seen(power: PowerState) -> Observation {
     Observation { power: Some(Ok(power)), boot: Some(BootSeen::default()), rack_connected: true }
 }
