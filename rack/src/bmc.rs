@@ -7,6 +7,7 @@ pub mod account;
 pub mod gate;
 pub mod ipmi;
 pub mod power;
+mod remove;
 
 use std::net::SocketAddrV4;
 
@@ -173,6 +174,25 @@ impl Bmcs {
         let commanded = self.commanded(Work::CyclePower);
         power::set(login, self.pace, self.patience, PowerState::Off, &commanded).await?;
         power::set(login, self.pace, self.patience, PowerState::On, &commanded).await
+    }
+
+    /// Asks the system to shut down in order; answers when the BMC has taken the command.
+    ///
+    /// # Errors
+    /// See [`BmcError`].
+    pub async fn soft_off(&self, login: &Login) -> Result<(), BmcError> {
+        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
+        power::soft_off(login, self.pace, &self.commanded(Work::SoftOff)).await
+    }
+
+    /// Takes the account `username` away and proves that `login`, which is that account's, is refused from then on. Answers
+    /// whether there was one.
+    ///
+    /// # Errors
+    /// See [`BmcError`]; `NotConfirmed` if the account still works.
+    pub async fn remove_account(&self, login: &Login, username: &str) -> Result<bool, BmcError> {
+        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
+        remove::remove(login, self.pace, username).await
     }
 
     /// Sets what the firmware boots the next time, once.

@@ -59,6 +59,10 @@ words! {
         SetBootDevice = "set-boot-device",
         /// A command of the region.
         EnsureBmcAccount = "ensure-bmc-account",
+        /// A command of the region.
+        RemoveBmcAccount = "remove-bmc-account",
+        /// A command of the region.
+        SoftOff = "soft-off",
         /// A call of an agent without a boot.
         Enlist = "enlist",
         /// A call of an agent.
@@ -96,9 +100,11 @@ impl Point {
                 Work::CyclePower,
                 Work::SetBootDevice,
                 Work::EnsureBmcAccount,
+                Work::RemoveBmcAccount,
+                Work::SoftOff,
             ],
             Self::IntentStored => &[Work::PutIntent, Work::SyncIntents, Work::RemoveIntent],
-            Self::PowerCommanded => &[Work::SetPower, Work::CyclePower],
+            Self::PowerCommanded => &[Work::SetPower, Work::CyclePower, Work::SoftOff],
             Self::AccountNamed | Self::AccountPasswordSet | Self::AccountGranted | Self::AccountEnabled => {
                 &[Work::EnsureBmcAccount]
             }

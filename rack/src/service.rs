@@ -241,13 +241,27 @@ impl RackService for Service {
 
     async fn remove_bmc_account(
         &self,
-        _: Request<proto::RemoveBmcAccountRequest>,
+        request: Request<proto::RemoveBmcAccountRequest>,
     ) -> Result<Response<proto::RemoveBmcAccountResponse>, Status> {
-        Err(Status::unimplemented("RemoveBmcAccount is not available in this release"))
+        let request = request.into_inner();
+        if request.username.is_empty() {
+            return Err(Invalid::new("username", "is required").into());
+        }
+        let login = request.bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        let removing = async move { bmcs.remove_account(&login, &request.username).await };
+        let removed = self.on_bmc(Work::RemoveBmcAccount, removing).await?;
+        Ok(Response::new(proto::RemoveBmcAccountResponse { removed }))
     }
 
-    async fn soft_off(&self, _: Request<proto::SoftOffRequest>) -> Result<Response<proto::SoftOffResponse>, Status> {
-        Err(Status::unimplemented("SoftOff is not available in this release"))
+    async fn soft_off(
+        &self,
+        request: Request<proto::SoftOffRequest>,
+    ) -> Result<Response<proto::SoftOffResponse>, Status> {
+        let login = request.into_inner().bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        self.on_bmc(Work::SoftOff, async move { bmcs.soft_off(&login).await }).await?;
+        Ok(Response::new(proto::SoftOffResponse {}))
     }
 }
 

@@ -69,10 +69,10 @@ const VACANT: &str = "(Empty User)";
 
 /// One user slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct User {
-    slot: u8,
+pub(super) struct User {
+    pub(super) slot: u8,
     /// As the BMC tells it; empty also if it says that there is no such user.
-    name: String,
+    pub(super) name: String,
     access: UserAccess,
 }
 
@@ -232,7 +232,7 @@ enum Existing {
 }
 
 /// The number of the channel that we came in by.
-async fn lan_channel(session: &mut Session) -> Result<u8, BmcError> {
+pub(super) async fn lan_channel(session: &mut Session) -> Result<u8, BmcError> {
     match session.run(GetChannelInfo::new(Channel::Current)).await {
         Ok(info) => Ok(info.channel.value()),
         // 0x0e means "this channel" in the commands about users as well.
@@ -241,7 +241,7 @@ async fn lan_channel(session: &mut Session) -> Result<u8, BmcError> {
     }
 }
 
-async fn users(session: &mut Session, channel: u8) -> Result<Vec<User>, SessionError> {
+pub(super) async fn users(session: &mut Session, channel: u8) -> Result<Vec<User>, SessionError> {
     let slots = session.run(GetUserAccess { channel, slot: 1 }).await?.slots;
     let mut users = Vec::with_capacity(usize::from(slots));
     for slot in 1..=slots {
@@ -270,7 +270,7 @@ fn free_slot(users: &[User]) -> Result<u8, BmcError> {
     })
 }
 
-fn unchanged(before: &[User], after: &[User], ours: u8) -> Result<(), BmcError> {
+pub(super) fn unchanged(before: &[User], after: &[User], ours: u8) -> Result<(), BmcError> {
     let others = |users: &[User]| -> Vec<User> { users.iter().filter(|user| user.slot != ours).cloned().collect() };
     let (before, after) = (others(before), others(after));
     let mut changed: Vec<String> = before
@@ -285,7 +285,7 @@ fn unchanged(before: &[User], after: &[User], ours: u8) -> Result<(), BmcError> 
     if changed.is_empty() { Ok(()) } else { Err(BmcError::OthersChanged(changed.join(", "))) }
 }
 
-async fn clear(session: &mut Session, channel: u8, slot: u8) -> Result<(), SessionError> {
+pub(super) async fn clear(session: &mut Session, channel: u8, slot: u8) -> Result<(), SessionError> {
     // Each step even if an earlier one is refused: whichever works takes the access away.
     let outcomes = [
         session.run(SetUserPassword { slot, operation: PasswordOperation::Disable }).await,

@@ -8,7 +8,9 @@ use tokio::time::{Instant, sleep};
 use super::{
     BmcError, Login,
     ipmi::{
-        commands::{ChassisControl, GetBootSelector, GetChassisStatus, SetBootFlags, SetBootParameter, selector},
+        commands::{
+            ChassisControl, GetBootSelector, GetChassisStatus, SetBootFlags, SetBootParameter, SoftShutdown, selector,
+        },
         lanplus::{Pace, Session, SessionError},
     },
 };
@@ -98,6 +100,26 @@ async fn drive(
         }
         sleep(patience.poll).await;
     }
+}
+
+/// Asks the system to shut down in order, and answers when the BMC has taken the command. What is off already stays so.
+///
+/// # Errors
+/// See [`BmcError`].
+pub async fn soft_off(login: &Login, pace: Pace, commanded: &(impl Fn() + Sync)) -> Result<(), BmcError> {
+    let mut session = Session::open(login, pace).await?;
+    let outcome = shut_down(&mut session, commanded).await;
+    session.close().await;
+    Ok(outcome?)
+}
+
+async fn shut_down(session: &mut Session, commanded: &(impl Fn() + Sync)) -> Result<(), SessionError> {
+    if session.run(GetChassisStatus).await? == PowerState::Off {
+        return Ok(());
+    }
+    session.run(SoftShutdown).await?;
+    commanded();
+    Ok(())
 }
 
 /// Sets what the firmware boots the next time, once.

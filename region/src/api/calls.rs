@@ -68,6 +68,7 @@ mutations! {
     AllocateMachineRequest machine,
     DeployMachineRequest machine,
     ReleaseMachineRequest machine comment,
+    DeleteMachineRequest machine comment,
     AbortMachineRequest machine comment,
     PowerMachineRequest machine,
     MachineVerbRequest machine comment,

@@ -185,7 +185,10 @@ impl Machines for Api {
     }
 
     async fn delete_machine(&self, request: Request<v1::DeleteMachineRequest>) -> Answer<v1::DeleteMachineResponse> {
-        self.unbuilt(request, "DeleteMachine").await
+        self.mutate(("DeleteMachine", BMC), request, render::deleted, |app, ask, q| async move {
+            app.machine_delete(&ask, &q.machine, q.force, &q.comment).await
+        })
+        .await
     }
 
     async fn bulk_machines(&self, request: Request<v1::BulkMachinesRequest>) -> Answer<v1::BulkMachinesResponse> {

@@ -1,6 +1,7 @@
 //! Reading machines and explaining them.
 
 mod create;
+mod delete;
 mod deploy;
 mod marks;
 mod naming;
@@ -29,6 +30,7 @@ use crate::{
 
 pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};
+pub use delete::Deleted;
 pub use deploy::Wanted;
 pub use power::PowerAction;
 pub use update::Wishes;

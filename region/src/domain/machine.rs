@@ -120,6 +120,8 @@ pub struct Details {
     pub dirty: bool,
     /// The releaser asked to keep the disks' content, and the policy let him.
     pub skip_erase: bool,
+    /// It was added with a workload on it: Farrier has installed nothing there.
+    pub live: bool,
     /// After release it must be learnt again, because something failed.
     pub recommission: bool,
     /// The inventory.

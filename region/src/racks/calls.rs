@@ -122,6 +122,32 @@ impl Racks {
         Ok(self.call(m, "make the account", ask).await?.created)
     }
 
+    /// Asks the system to shut down in order; answers when the BMC has taken the command.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses.
+    pub async fn soft_off(&self, m: &Machine) -> Result<(), Trouble> {
+        let request = rack::SoftOffRequest { bmc: Some(self.bmc(m).await?) };
+        let mut client = self.inner.client(rack_of(m)?).await?;
+        let asked = client.soft_off(request).await.map(drop).map_err(|s| trouble(&s));
+        self.inner.exchanges.note(m.id, self.inner.clock.now(), "shut down", &asked);
+        asked
+    }
+
+    /// Takes our account `username` off the BMC, and has it proven that it is refused; says whether it was there.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses.
+    pub async fn remove_bmc_account(&self, m: &Machine, username: &str) -> Result<bool, Trouble> {
+        let bmc = self.bmc(m).await?;
+        let username = username.to_owned();
+        let ask = move |mut c: Client| {
+            let request = rack::RemoveBmcAccountRequest { bmc: Some(bmc.clone()), username: username.clone() };
+            async move { c.remove_bmc_account(request).await }
+        };
+        Ok(self.call(m, "remove the account", ask).await?.removed)
+    }
+
     /// The last exchange with the machine's BMC that this process knows of.
     #[must_use]
     pub fn last_exchange(&self, machine: MachineId) -> Option<Exchange> {
@@ -172,8 +198,14 @@ pub fn own_purpose(m: &Machine) -> String {
     format!("bmc-own/{}", m.id)
 }
 
+/// Where the vault keeps the password of the account that an admin gave.
+#[must_use]
+pub fn given_purpose(m: &Machine) -> String {
+    format!("bmc-given/{}", m.id)
+}
+
 fn password_purpose(m: &Machine, bmc: &Bmc) -> String {
-    if bmc.managed { own_purpose(m) } else { format!("bmc-given/{}", m.id) }
+    if bmc.managed { own_purpose(m) } else { given_purpose(m) }
 }
 
 fn rack_of(m: &Machine) -> Result<RackId, Trouble> {

@@ -41,6 +41,21 @@ impl Racks {
     }
 }
 
+impl Racks {
+    /// Makes the machine's rack forget it: its intent, and with that its address.
+    ///
+    /// # Errors
+    /// The rack does not answer; it forgets the machine with the next snapshot then.
+    pub async fn forget(&self, m: &Machine) -> Result<(), Trouble> {
+        let Some(rack) = m.rack else { return Ok(()) };
+        let told = self.inner.told(rack);
+        let _in_order = told.lock().await;
+        let mut client = self.inner.client(rack).await?;
+        let request = rack::RemoveIntentRequest { machine_id: m.id.to_string() };
+        client.remove_intent(request).await.map(drop).map_err(|s| trouble(&s))
+    }
+}
+
 impl Inner {
     /// The intent of a machine.
     pub(super) async fn intent(&self, m: &Machine) -> Result<rack::BootIntent, Trouble> {

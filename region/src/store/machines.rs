@@ -36,10 +36,12 @@ use super::{
     schema::{interfaces, machines, pools, projects, racks, users},
 };
 
+mod delete;
 mod engine;
 mod row;
 mod write;
 
+pub use delete::Gone;
 pub use engine::{Claim, Claimed, Committed};
 
 use row::{InterfaceRow, MachineRow};

@@ -72,6 +72,7 @@ macro_rules! without_answer {
 
 without_answer!(
     ChassisControl,
+    SoftShutdown,
     SetBootFlags,
     SetBootParameter,
     SetUserName,
@@ -111,6 +112,16 @@ impl From<ChassisControl> for Message {
             PowerState::On => 1,
         };
         Self::new_request(NetFn::Chassis, 0x02, vec![action])
+    }
+}
+
+/// Chassis Control (28.3): soft shutdown by ACPI.
+#[derive(Clone, Copy, Debug)]
+pub struct SoftShutdown;
+
+impl From<SoftShutdown> for Message {
+    fn from(_: SoftShutdown) -> Self {
+        Self::new_request(NetFn::Chassis, 0x02, vec![5])
     }
 }
 

@@ -116,7 +116,8 @@ pub(super) fn power(number: i32) -> Result<Power> {
         Ok(v1::PowerAction::On) => Ok(Power::Change(PowerAction::On)),
         Ok(v1::PowerAction::Off) => Ok(Power::Change(PowerAction::Off)),
         Ok(v1::PowerAction::Cycle) => Ok(Power::Change(PowerAction::Cycle)),
-        Ok(v1::PowerAction::SoftOff | v1::PowerAction::Unspecified) | Err(_) => {
+        Ok(v1::PowerAction::SoftOff) => Ok(Power::Change(PowerAction::SoftOff)),
+        Ok(v1::PowerAction::Unspecified) | Err(_) => {
             Err(unknown("action", PowerAction::ALL.iter().map(|a| a.as_str()).chain(["query"])))
         }
     }

@@ -8,7 +8,7 @@ use farrier_proto::{convert, v1};
 
 use crate::{
     api::words::{state_to_wire, time_to_wire},
-    app::machines::Explanation,
+    app::machines::{Deleted, Explanation},
     domain::{
         boot_stages::Stage,
         machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Lock, Machine, Nic},
@@ -183,6 +183,18 @@ fn erasure(e: &DiskErasure) -> v1::DiskErasure {
         method: e.method.clone(),
         sampled_bytes: e.sampled_bytes,
         finished_at: Some(time_to_wire(e.finished_at)),
+    }
+}
+
+/// What was given back with a machine.
+pub(super) fn deleted(d: &Deleted) -> v1::DeleteMachineResponse {
+    v1::DeleteMachineResponse {
+        machine_id: d.id.clone(),
+        machine_name: d.name.clone(),
+        bmc_account: d.account.word().to_owned(),
+        detail: d.account.detail().to_owned(),
+        released_addresses: d.gone.addresses.iter().map(ToString::to_string).collect(),
+        deleted_credentials: u32::try_from(d.gone.secrets).unwrap_or(u32::MAX),
     }
 }
 

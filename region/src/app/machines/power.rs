@@ -26,6 +26,8 @@ words! {
         Off = "off",
         /// Off and on again.
         Cycle = "cycle",
+        /// Asks the system to shut down in order; whether it does is its own affair.
+        SoftOff = "soft-off",
     }
 }
 
@@ -62,12 +64,14 @@ impl App {
         }
         reachable(m)?;
         let power = match action {
-            PowerAction::On => self.racks.set_power(m, PowerState::On).await,
-            PowerAction::Off => self.racks.set_power(m, PowerState::Off).await,
-            PowerAction::Cycle => self.racks.cycle_power(m).await.map(|()| PowerState::On),
+            PowerAction::On => self.racks.set_power(m, PowerState::On).await.map(Some),
+            PowerAction::Off => self.racks.set_power(m, PowerState::Off).await.map(Some),
+            PowerAction::Cycle => self.racks.cycle_power(m).await.map(|()| Some(PowerState::On)),
+            PowerAction::SoftOff => self.racks.soft_off(m).await.map(|()| None),
         };
-        let power = power.map_err(error)?;
-        self.store.machine_set_power(m.id, power, self.clock.now()).await?;
+        if let Some(power) = power.map_err(error)? {
+            self.store.machine_set_power(m.id, power, self.clock.now()).await?;
+        }
         // What the caller saw was checked above; the power itself changes no version that he could compare with.
         let recorded = Ask { etag: None, ..ask.clone() };
         self.change(&recorded, which, "power", |asked, m| {
