@@ -3,6 +3,8 @@
 //! Every call may be repeated (the contract says so), hence every call is retried when the region or the way to it fails.
 //! The channel connects when first used and again after each loss, so a rack starts and serves without its region.
 
+mod live;
+
 use std::{
     future::Future,
     net::IpAddr,
@@ -23,6 +25,8 @@ use tonic::{
 };
 
 use crate::boot::intent::BlobRef;
+
+pub use live::{LiveHardware, LiveReport};
 
 /// Why the region did not do what it was asked.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

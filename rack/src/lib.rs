@@ -134,7 +134,16 @@ pub async fn run(config: Config, clock: Clock, crash: Crash, stop: CancellationT
             crash,
         },
     );
-    let heart = Heart { gateway, boot, advertise: config.advertise, folder, identity, renewed, clock };
+    let heart = Heart {
+        gateway,
+        boot,
+        advertise: config.advertise,
+        http_port: config.ports.http,
+        folder,
+        identity,
+        renewed,
+        clock,
+    };
     group.spawn("heartbeat", heart.run(stopped.clone()));
     group.spawn::<std::convert::Infallible>("stop", async move {
         tokio::select! {

@@ -28,6 +28,8 @@ pub struct Heart {
     pub boot: BootState,
     /// Where the region can dial the rack.
     pub advertise: String,
+    /// Where the rack serves HTTP.
+    pub http_port: u16,
     /// Where the identity is kept.
     pub folder: Folder,
     /// The identity in use.
@@ -79,6 +81,7 @@ impl Heart {
             software_version: crate::VERSION.to_owned(),
             snapshot_id: self.boot.snapshot_id().unwrap_or_default(),
             intents: self.boot.len() as u64,
+            http_port: self.http_port.into(),
         };
         self.gateway.heartbeat(request).await
     }

@@ -11,6 +11,7 @@
 
 mod blob;
 mod connection;
+mod live;
 mod range;
 
 use std::{
@@ -175,6 +176,7 @@ fn router(shared: Shared) -> Router {
         .route("/blobs/{sha256}", get(blob::get))
         .route("/phone-home/{boot_id}/{token}", post(phone_home))
         .layer(DefaultBodyLimit::max(PHONE_HOME_BYTES))
+        .route("/live-inventory", post(live::post))
         .with_state(Arc::new(shared))
 }
 

@@ -129,6 +129,7 @@ async fn the_heart_beats_lives_through_failures_and_renews() {
         gateway,
         boot,
         advertise: "127.0.0.1:5251".into(),
+        http_port: 5248,
         folder: folder.clone(),
         identity: identity.clone(),
         renewed,

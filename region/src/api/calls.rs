@@ -95,6 +95,21 @@ impl Mutation for v1::CreateMachineRequest {
     }
 }
 
+impl Mutation for v1::AddLiveMachineRequest {
+    fn options(&self) -> Option<&MutationOptions> {
+        self.options.as_ref()
+    }
+
+    fn target(&self) -> &str {
+        &self.name
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        let rest = Self { labels: HashMap::new(), ..self.clone() };
+        [rest.encode_to_vec(), in_order(&self.labels)].concat()
+    }
+}
+
 impl Mutation for v1::UpdateMachineRequest {
     fn options(&self) -> Option<&MutationOptions> {
         self.options.as_ref()

@@ -17,7 +17,7 @@ use super::{
     calls::{Answer, SHORT, within},
     images::blob,
 };
-use crate::{app::gateway::HEARTBEAT_SECONDS, domain::Error};
+use crate::app::gateway::HEARTBEAT_SECONDS;
 use farrier_common::{secret::Secret, tls};
 
 #[tonic::async_trait]
@@ -141,6 +141,11 @@ impl RackGateway for Api {
         &self,
         request: Request<rack::RelayLiveInventoryRequest>,
     ) -> Answer<rack::RelayLiveInventoryResponse> {
-        self.of_rack(request, |_, _, _| async { Err(Error::Unimplemented("RelayLiveInventory")) }).await
+        self.of_rack(request, |app, rack, q| async move {
+            let hardware = parse::live(q.hardware)?;
+            let name = app.live_inventory(&rack, &Secret::new(q.token), &hardware).await?;
+            Ok(rack::RelayLiveInventoryResponse { machine_name: name.to_string() })
+        })
+        .await
     }
 }

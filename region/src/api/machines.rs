@@ -12,7 +12,7 @@ use super::{
     parse::{next_token, page},
     words,
 };
-use crate::domain::lifecycle::State;
+use crate::domain::{Error, lifecycle::State};
 
 #[tonic::async_trait]
 impl Machines for Api {
@@ -112,7 +112,18 @@ impl Machines for Api {
         &self,
         request: Request<v1::AddLiveMachineRequest>,
     ) -> Answer<v1::AddLiveMachineResponse> {
-        self.unbuilt(request, "AddLiveMachine").await
+        let added = self
+            .mutate(("AddLiveMachine", SHORT), request, render::live, |app, ask, q| async move {
+                app.machine_add_live(&ask, &parse::new_live(q)?).await
+            })
+            .await?
+            .into_inner();
+        // The script is not kept with the answer: it holds a token, which follows from the machine's id.
+        let machine = added.machine.clone().unwrap_or_default();
+        let id = machine.id.parse().map_err(|e| Error::Internal(format!("a machine's id: {e}")))?;
+        let rack = machine.status.unwrap_or_default().rack;
+        let script = self.app.live_script(id, &rack).await?.expose().clone();
+        Ok(v1::AddLiveMachineResponse { script, ..added }.into())
     }
 
     async fn update_machine(&self, request: Request<v1::UpdateMachineRequest>) -> Answer<v1::Machine> {

@@ -53,6 +53,8 @@ pub struct Beat {
     pub snapshot: String,
     /// How many intents it holds.
     pub intents: u64,
+    /// Where it serves HTTP, if it says so.
+    pub http_port: Option<u16>,
 }
 
 /// When a certificate ends, and the certificate.

@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod deploy;
+mod live;
 mod marks;
 mod naming;
 mod power;
@@ -32,6 +33,7 @@ pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};
 pub use delete::Deleted;
 pub use deploy::Wanted;
+pub use live::{Live, NewLive};
 pub use power::PowerAction;
 pub use update::Wishes;
 pub use user_data::MOST_USER_DATA;

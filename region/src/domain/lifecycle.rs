@@ -256,8 +256,7 @@ impl Event {
     #[must_use]
     pub const fn available(self) -> bool {
         match self {
-            E::AddLive
-            | E::Test
+            E::Test
             | E::Rescue
             | E::ExitRescue
             | E::BeginTests
@@ -269,6 +268,7 @@ impl Event {
             | E::ReturnFailedReleasing => false,
             E::Enlist
             | E::Add
+            | E::AddLive
             | E::Commission
             | E::Abort
             | E::Allocate

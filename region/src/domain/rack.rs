@@ -19,6 +19,8 @@ pub struct Rack {
     pub snapshot: Option<String>,
     /// How many intents it holds.
     pub intents: u64,
+    /// Where it serves HTTP.
+    pub http_port: u16,
     /// When its certificate ends.
     pub certificate_expires_at: Timestamp,
 }

@@ -220,12 +220,7 @@ impl Store {
     where
         R: FnOnce(&MachineView) -> Vec<u8> + Send + 'static,
     {
-        self.once(request, render, move |tx| {
-            let id = new.machine.id;
-            write::born(tx, new)?;
-            written(tx, id)
-        })
-        .await
+        self.once(request, render, move |tx| insert(tx, new)).await
     }
 
     /// Applies what a person asked for to the machine as it was at `expected_version`.
@@ -301,6 +296,13 @@ impl Store {
     pub async fn machine_wake(&self, id: MachineId) -> Result<()> {
         self.write(move |tx| wake(tx, id)).await
     }
+}
+
+/// Writes a machine that comes to be.
+pub(super) fn insert(tx: &mut Tx<'_>, new: NewMachine) -> Outcome<MachineView> {
+    let id = new.machine.id;
+    write::born(tx, new)?;
+    written(tx, id)
 }
 
 /// Makes a machine due now. One that is due already stays where it is in the queue.

@@ -21,6 +21,9 @@ use super::{
     schema::{join_tokens, racks},
 };
 
+/// Where racks serve HTTP unless they are told otherwise.
+const HTTP_PORT: u16 = 5248;
+
 /// A one-time token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinToken {
@@ -57,6 +60,8 @@ pub struct Heartbeat {
     pub snapshot: Option<String>,
     /// How many intents it holds.
     pub intents: u64,
+    /// Where it serves HTTP; `None`: a rack of an earlier release does not say.
+    pub http_port: Option<u16>,
 }
 
 #[derive(AsChangeset, Identifiable, Insertable, Queryable, Selectable)]
@@ -70,6 +75,7 @@ struct Row {
     snapshot: Option<String>,
     intents: i64,
     certificate_expires_at: NaiveDateTime,
+    http_port: i32,
 }
 
 impl TryFrom<Row> for Rack {
@@ -85,6 +91,7 @@ impl TryFrom<Row> for Rack {
             snapshot: row.snapshot,
             intents: unsigned("racks.intents", row.intents)?,
             certificate_expires_at: utc(row.certificate_expires_at),
+            http_port: u16::try_from(row.http_port).unwrap_or(HTTP_PORT),
         })
     }
 }
@@ -138,6 +145,7 @@ impl Store {
                 snapshot: None,
                 intents: 0,
                 certificate_expires_at: naive(enrollment.certificate_expires_at),
+                http_port: HTTP_PORT.into(),
             };
             let reason = format!("enrolled; it is dialled at {}", row.address);
             if diesel::update(racks::table.find(&row.id)).set(&row).execute(tx.conn)? == 0 {
@@ -212,6 +220,7 @@ impl Store {
                     racks::last_seen.eq(naive(now)),
                     racks::snapshot.eq(beat.snapshot),
                     racks::intents.eq(signed(beat.intents)),
+                    racks::http_port.eq(i32::from(beat.http_port.unwrap_or(HTTP_PORT))),
                 ))
                 .execute(tx.conn)?;
             found(id, updated)

@@ -94,6 +94,7 @@ diesel::table! {
         snapshot -> Nullable<Text>,
         intents -> BigInt,
         certificate_expires_at -> Timestamp,
+        http_port -> Integer,
     }
 }
 

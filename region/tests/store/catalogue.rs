@@ -137,6 +137,7 @@ fn racks_are_found_and_their_heartbeats_kept() {
             software_version: "2".to_owned(),
             snapshot: Some("s".to_owned()),
             intents: 7,
+            http_port: Some(80),
         };
         world.store.rack_heartbeat(a.id, beat.clone(), now).await.unwrap();
         world.store.rack_certificate(a.id, now).await.unwrap();

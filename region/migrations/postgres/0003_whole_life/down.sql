@@ -1,3 +1,4 @@
+ALTER TABLE racks DROP COLUMN http_port;
 DELETE FROM tasks WHERE kind IN ('run-scripts', 'open-ssh');
 ALTER TABLE tasks DROP CONSTRAINT tasks_kind_check;
 ALTER TABLE tasks ADD CONSTRAINT tasks_kind_check CHECK (kind IN ('inventory', 'write-image', 'erase', 'power-off'));

@@ -141,3 +141,6 @@ CREATE INDEX live_tokens_by_machine ON live_tokens (machine);
 
 ALTER TABLE tasks DROP CONSTRAINT tasks_kind_check;
 ALTER TABLE tasks ADD CONSTRAINT tasks_kind_check CHECK (kind IN ('inventory', 'write-image', 'erase', 'power-off', 'run-scripts', 'open-ssh'));
+
+-- Where the rack serves HTTP: scripts of live machines report there.
+ALTER TABLE racks ADD COLUMN http_port INTEGER NOT NULL DEFAULT 5248;

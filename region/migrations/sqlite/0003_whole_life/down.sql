@@ -1,3 +1,4 @@
+ALTER TABLE racks DROP COLUMN http_port;
 DELETE FROM tasks WHERE kind IN ('run-scripts', 'open-ssh');
 CREATE TABLE tasks_old (
     id TEXT NOT NULL PRIMARY KEY,

@@ -159,3 +159,6 @@ INSERT INTO tasks_new SELECT id, boot, machine, number, kind, status, text, resu
 DROP TABLE tasks;
 ALTER TABLE tasks_new RENAME TO tasks;
 CREATE INDEX tasks_by_machine ON tasks (machine, created_at);
+
+-- Where the rack serves HTTP: scripts of live machines report there.
+ALTER TABLE racks ADD COLUMN http_port INTEGER NOT NULL DEFAULT 5248;

@@ -55,7 +55,13 @@ pub(super) fn new_rack(q: rack::EnrollRequest) -> NewRack {
 }
 
 pub(super) fn beat(q: rack::HeartbeatRequest) -> Beat {
-    Beat { address: q.address, software_version: q.software_version, snapshot: q.snapshot_id, intents: q.intents }
+    Beat {
+        address: q.address,
+        software_version: q.software_version,
+        snapshot: q.snapshot_id,
+        intents: q.intents,
+        http_port: u16::try_from(q.http_port).ok().filter(|port| *port != 0),
+    }
 }
 
 pub(super) fn steps(given: Vec<rack::BootStep>) -> Result<Vec<Step>> {
@@ -124,6 +130,11 @@ fn valid(macs: &[String]) -> Vec<MacAddr> {
 
 fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MOST_TEXT).collect::<String>().trim().to_owned()
+}
+
+/// What the host of a live machine tells: no rest of it is trusted more than an agent's.
+pub(super) fn live(hardware_told: Option<v1::Hardware>) -> Result<Hardware> {
+    hardware(&required("hardware", hardware_told)?)
 }
 
 fn hardware(h: &v1::Hardware) -> Result<Hardware> {

@@ -9,7 +9,7 @@ use crate::{
     api::{parse, words::unknown},
     app::{
         context::Ask,
-        machines::{GivenBmc, NewMachine, PowerAction, Wanted},
+        machines::{GivenBmc, NewLive, NewMachine, PowerAction, Wanted},
     },
     domain::{Error, Result},
 };
@@ -39,6 +39,27 @@ pub(super) fn new_machine(q: v1::CreateMachineRequest) -> Result<NewMachine> {
         zone: parse::optional("zone", &q.zone)?,
         tags: update::tags(&q.tags)?,
         notes: update::notes(q.notes)?,
+    })
+}
+
+pub(super) fn new_live(q: v1::AddLiveMachineRequest) -> Result<NewLive> {
+    if !q.project.is_empty() && !q.owner.is_empty() {
+        return Err(Error::invalid("project", "is given instead of owner, not with it"));
+    }
+    Ok(NewLive {
+        name: parse::optional("name", &q.name)?,
+        architecture: parse::architecture("architecture", q.architecture)?,
+        macs: parse::macs("macs", &q.macs)?,
+        bmc: q.bmc.map(bmc).transpose()?,
+        labels: labels(q.labels)?,
+        pool: q.pool,
+        zone: parse::optional("zone", &q.zone)?,
+        tags: update::tags(&q.tags)?,
+        notes: update::notes(q.notes)?,
+        owner: parse::optional("owner", &q.owner)?,
+        project: q.project,
+        rack: parse::optional("rack", &q.rack)?,
+        token_seconds: q.token_seconds,
     })
 }
 

@@ -8,7 +8,7 @@ use farrier_proto::{convert, v1};
 
 use crate::{
     api::words::{state_to_wire, time_to_wire},
-    app::machines::{Deleted, Explanation},
+    app::machines::{Deleted, Explanation, Live},
     domain::{
         boot_stages::Stage,
         machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Lock, Machine, Nic},
@@ -183,6 +183,15 @@ fn erasure(e: &DiskErasure) -> v1::DiskErasure {
         method: e.method.clone(),
         sampled_bytes: e.sampled_bytes,
         finished_at: Some(time_to_wire(e.finished_at)),
+    }
+}
+
+/// A live machine that was added; without its script.
+pub(super) fn live(live: &Live) -> v1::AddLiveMachineResponse {
+    v1::AddLiveMachineResponse {
+        machine: Some(machine(&live.view)),
+        script: String::new(),
+        expires_at: Some(time_to_wire(live.expires_at)),
     }
 }
 

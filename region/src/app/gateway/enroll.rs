@@ -78,6 +78,7 @@ impl App {
             software_version: clip(&beat.software_version, 64),
             snapshot: (!beat.snapshot.is_empty()).then(|| clip(&beat.snapshot, 64)),
             intents: beat.intents,
+            http_port: beat.http_port,
         };
         let holds = beat.snapshot.clone().unwrap_or_default();
         self.store.rack_heartbeat(rack.id, beat, self.clock.now()).await?;

@@ -162,7 +162,7 @@ impl App {
         }
     }
 
-    async fn unknown(&self, macs: &[MacAddr]) -> Result<()> {
+    pub(super) async fn unknown(&self, macs: &[MacAddr]) -> Result<()> {
         for mac in macs {
             if let Some(id) = self.store.machine_by_mac(*mac).await? {
                 let known = self.store.machine_get(id).await?;
@@ -173,7 +173,7 @@ impl App {
         Ok(())
     }
 
-    async fn free_name(&self, wanted: Option<&Name>, boot: MacAddr) -> Result<Name> {
+    pub(super) async fn free_name(&self, wanted: Option<&Name>, boot: MacAddr) -> Result<Name> {
         let Some(name) = wanted else { return self.unused_name(boot).await };
         match self.store.machine_find(name.as_str()).await? {
             Some(_) => Err(Error::Exists { kind: "machine", name: name.to_string() }),
