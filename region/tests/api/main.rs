@@ -5,5 +5,6 @@ mod daemon;
 mod gateway;
 mod images;
 mod machines;
+mod marks;
 mod people;
 mod site;

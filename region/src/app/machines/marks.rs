@@ -28,10 +28,8 @@ impl App {
     /// # Errors
     /// Refused or denied.
     pub async fn mark_fixed(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
-        self.change(ask, which, "mark-fixed", |asked, m| {
-            Ok((rules::mark_fixed(asked, m, comment)?, Extra::default()))
-        })
-        .await
+        self.change(ask, which, "mark-fixed", |asked, m| Ok((rules::mark_fixed(asked, m, comment)?, Extra::default())))
+            .await
     }
 
     /// Makes a machine ready although a hardware test failed.

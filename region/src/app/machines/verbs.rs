@@ -90,7 +90,9 @@ impl App {
     /// Refused, denied, or none is ready.
     pub async fn allocate(&self, ask: &Ask<MachineView>, which: &str) -> Result<Once<MachineView>> {
         if !which.is_empty() {
-            return self.change(ask, which, "allocate", |asked, m| Ok((rules::allocate(asked, m)?, Extra::default()))).await;
+            return self
+                .change(ask, which, "allocate", |asked, m| Ok((rules::allocate(asked, m)?, Extra::default())))
+                .await;
         }
         needs(&ask.user, Role::User, "allocate machines")?;
         if ask.etag.is_some() {

@@ -1,13 +1,7 @@
 //! Machines with a hardware problem: out of use, and back by way of commissioning, or by a person's word for it.
 
 use super::{Asked, edge, said};
-use crate::domain::{
-    Error, Result,
-    advance::Change,
-    decide::owes_erase,
-    lifecycle::Event,
-    machine::Machine,
-};
+use crate::domain::{Error, Result, advance::Change, decide::owes_erase, lifecycle::Event, machine::Machine};
 
 /// Take the machine out of use. Whoever held it loses it; what is on its disks is wiped when it is commissioned again.
 ///

@@ -84,9 +84,7 @@ mod tests {
         assert_eq!(wrong(v1::UpdateMachineRequest::default()), missing);
         assert_eq!(wrong(ask(&[])), missing);
         for bad in ["*", "", "state", "intent.notes", "Name"] {
-            let told = format!(
-                "update_mask: {bad:?} cannot be set; allowed are name, pool, zone, tags, labels, notes"
-            );
+            let told = format!("update_mask: {bad:?} cannot be set; allowed are name, pool, zone, tags, labels, notes");
             assert_eq!(wrong(ask(&["notes", bad])), told);
         }
     }

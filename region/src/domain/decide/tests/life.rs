@@ -51,7 +51,12 @@ enum Luck {
 #[derive(Clone, Debug)]
 enum Step {
     /// Somebody asks for something; `wild`: whether he may or not.
-    Verb { who: Index, what: Index, wild: bool, skip_erase: bool },
+    Verb {
+        who: Index,
+        what: Index,
+        wild: bool,
+        skip_erase: bool,
+    },
     Lock(Index),
     Unlock(Index),
     /// One look of the engine, after so many seconds.
@@ -141,12 +146,8 @@ impl Life {
     fn begin(how: Index, may_skip: bool) -> Self {
         let births: Vec<&Birth> = BIRTHS.iter().filter(|b| b.on.available()).collect();
         let birth = *how.get(&births);
-        let people = [
-            user("root", Role::Admin),
-            user("ann", Role::User),
-            user("bob", Role::User),
-            user("eve", Role::Viewer),
-        ];
+        let people =
+            [user("root", Role::Admin), user("ann", Role::User), user("bob", Role::User), user("eve", Role::Viewer)];
         let mut m = machine(birth.to, None);
         m.deadline = advance::deadline(birth.to, &Deadlines::default(), at(0));
         let live = birth.on == Event::AddLive;
