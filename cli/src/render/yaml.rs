@@ -33,6 +33,46 @@ mod tests {
             "reason": "waits: for the agent".repeat(8),
             "unsafe": "a\u{1b}[2J",
         });
-        expect![""].assert_eq(&text(&value));
+        expect![[r##"
+            absent: null
+            deadline: "2027-01-15T08:58:45Z"
+            disks:
+            - name: sda
+              rotational: true
+              size_bytes: 549755813888
+            - name: sdb
+            empty:
+              list: []
+              map: {}
+              text: ""
+            etag: "17"
+            like:
+            - "no"
+            - "on"
+            - "null"
+            - "~"
+            - "1e3"
+            - "0x10"
+            - "1:30"
+            - ".5"
+            - "- a"
+            - "# b"
+            - "a: b"
+            - "a #b"
+            - " x "
+            - "'"
+            - "\""
+            - "*a"
+            - "&a"
+            - "!a"
+            - "%a"
+            - "@a"
+            - "|"
+            - "{}"
+            mac: "52:54:00:00:00:01"
+            notes: "first\nsecond\ttab"
+            reason: "waits: for the agentwaits: for the agentwaits: for the agentwaits: for the agentwaits: for the agentwaits: for the agentwaits: for the agentwaits: for the agent"
+            unsafe: "a\e[2J"
+        "##]].assert_eq(&text(&value));
     }
 }

@@ -48,7 +48,7 @@ async fn yaml_says_what_json_says() {
     let fake = Fake::start().await;
     let ran = fake.run(&["machine", "show", "n1", "-o", "yaml"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
-    for line in ["architecture: null", "name: ''", "interfaces: []"] {
+    for line in ["architecture: null", "name: \"\"", "interfaces: []"] {
         assert!(ran.stdout.lines().any(|l| l == line), "{line}: {}", ran.stdout);
     }
 }
