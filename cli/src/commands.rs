@@ -4,6 +4,7 @@ mod events;
 mod images;
 mod login;
 mod machines;
+mod marks;
 mod racks;
 mod subnets;
 mod tokens;

@@ -1,13 +1,16 @@
 //! Where text goes: answers to standard output, everything else to standard error.
 //!
-//! The only module that touches either stream, so that `-o json` output is never mixed with a remark.
+//! The only module that touches either stream, so that `-o json` or `-o yaml` output is never mixed with a remark.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use farrier_common::telemetry::Chain;
 use serde_json::Value;
 
-use crate::{error::Error, render::table};
+use crate::{
+    error::Error,
+    render::{table, yaml},
+};
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -16,6 +19,8 @@ pub(crate) enum Format {
     Table,
     /// JSON for programs; the field names are kept.
     Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// The two streams and what is known of them.
@@ -33,11 +38,6 @@ impl Output {
         Self { format, width, live: io::stderr().is_terminal() }
     }
 
-    /// Are answers for programs?
-    pub(crate) fn is_json(self) -> bool {
-        self.format == Format::Json
-    }
-
     /// Columns of the terminal; `None` if the output goes elsewhere and need not fit.
     pub(crate) const fn width(self) -> Option<u16> {
         self.width
@@ -50,7 +50,20 @@ impl Output {
 
     /// Writes an answer in the wanted format.
     pub(crate) fn answer(self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Error> {
-        if self.is_json() { self.text(&format!("{:#}", json())) } else { self.text(&text()) }
+        match self.format {
+            Format::Table => self.text(&text()),
+            Format::Json => self.text(&format!("{:#}", json())),
+            Format::Yaml => self.text(&yaml::text(&json())),
+        }
+    }
+
+    /// Writes one of a stream of answers: a line of text or JSON, or a document of YAML.
+    pub(crate) fn item(self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Error> {
+        match self.format {
+            Format::Table => self.text(&text()),
+            Format::Json => self.text(&json().to_string()),
+            Format::Yaml => self.text(&format!("---\n{}", yaml::text(&json()))),
+        }
     }
 
     /// Writes text to standard output and ends the line.

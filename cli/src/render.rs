@@ -1,4 +1,4 @@
-//! How answers look: tables and pages for people, JSON for programs. One module per noun; nothing here calls or prints.
+//! How answers look: tables and pages for people, JSON or YAML for programs. One module per noun; nothing here calls or prints.
 //!
 //! **Invariant:** JSON field names are a contract with scripts. What is absent is `null`, enum words are in lower case
 //! with hyphens, times are RFC 3339 in UTC.
@@ -12,3 +12,4 @@ pub(crate) mod subnets;
 pub(crate) mod table;
 pub(crate) mod users;
 pub(crate) mod words;
+pub(crate) mod yaml;

@@ -60,8 +60,7 @@ pub(crate) async fn watch(app: &App, args: WatchArgs) -> Result<(), Error> {
     let mut follow = Follow::start(&client, &args.machine, after);
     while let Some(update) = follow.next().await {
         match update {
-            Update::Event(event) if app.out.is_json() => app.out.text(&render::json(&event).to_string())?,
-            Update::Event(event) => app.out.text(&render::line(&event))?,
+            Update::Event(event) => app.out.item(|| render::json(&event), || render::line(&event))?,
             Update::Lost(why) => app.out.note(&format!("waiting for the region: {why}")),
             Update::Failed(error) => return Err(error),
         }

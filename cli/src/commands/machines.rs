@@ -6,7 +6,9 @@ use farrier_proto::v1::{
 };
 
 use super::{
-    App, one_of,
+    App,
+    marks::{self, RemarkArgs, UpdateArgs},
+    one_of,
     verbs::{self, BmcArgs, DeployArgs, Label, PowerWord},
 };
 use crate::{client::SHORT, error::Error, render::machines as render, render::words, wait::WaitArgs};
@@ -58,6 +60,29 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Take a machine out of use because of its hardware; whoever holds it loses it.
+    MarkBroken(RemarkArgs),
+    /// Commission a broken machine whose repair is done.
+    MarkFixed {
+        #[command(flatten)]
+        remark: RemarkArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Make a machine ready although a hardware test failed.
+    OverrideFailedTest {
+        /// Id or name.
+        machine: String,
+        /// Why it may be used all the same; kept in the event log and the audit.
+        #[arg(long)]
+        comment: String,
+    },
+    /// Keep everybody from a machine: it refuses every verb but unlock. Work that is under way goes on.
+    Lock(RemarkArgs),
+    /// Let people at a locked machine again.
+    Unlock(RemarkArgs),
+    /// Set name, pool, zone, tags, labels or notes; what is not given stays.
+    Update(UpdateArgs),
     /// Ask the machine's BMC for power.
     Power {
         /// What to ask; query changes nothing.
@@ -85,6 +110,18 @@ pub(crate) struct CreateArgs {
     /// A label; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(super) labels: Vec<Label>,
+    /// Id or name of its pool [default: default].
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(super) pool: String,
+    /// Its zone, a word for what fails together [default: default].
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(super) zone: String,
+    /// A tag; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(super) tags: Vec<String>,
+    /// Free text.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(super) notes: String,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
 }
@@ -127,6 +164,12 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Deploy(args) => verbs::deploy(app, args).await,
         Command::Release(args) => verbs::release(app, args).await,
         Command::Abort { machine, comment, wait } => verbs::abort(app, machine, comment, &wait).await,
+        Command::MarkBroken(args) => marks::mark_broken(app, args).await,
+        Command::MarkFixed { remark, wait } => marks::mark_fixed(app, remark, &wait).await,
+        Command::OverrideFailedTest { machine, comment } => marks::override_failed_test(app, machine, comment).await,
+        Command::Lock(args) => marks::lock(app, args).await,
+        Command::Unlock(args) => marks::unlock(app, args).await,
+        Command::Update(args) => marks::update(app, args).await,
         Command::Power { action, machine } => verbs::power(app, action, machine).await,
     }
 }

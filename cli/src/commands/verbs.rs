@@ -95,12 +95,7 @@ impl FromStr for Label {
 
 /// Adds a machine.
 pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
-    let mut labels = HashMap::new();
-    for Label(key, value) in args.labels {
-        if labels.insert(key.clone(), value).is_some() {
-            return Err(Error::Usage(format!("--label {key} is given twice")));
-        }
-    }
+    let labels = labelled(args.labels)?;
     let request = CreateMachineRequest {
         options: options(),
         name: args.name,
@@ -108,6 +103,10 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
         macs: args.macs.iter().map(ToString::to_string).collect(),
         bmc: credentials(args.bmc)?,
         labels,
+        pool: args.pool,
+        zone: args.zone,
+        tags: args.tags,
+        notes: args.notes,
         ..CreateMachineRequest::default()
     };
     let client = app.client()?;
@@ -191,8 +190,19 @@ pub(crate) async fn power(app: &App, action: PowerWord, machine: String) -> Resu
 
 // === what they share ===
 
+/// Labels by their keys, each of which is given once.
+pub(super) fn labelled(given: Vec<Label>) -> Result<HashMap<String, String>, Error> {
+    let mut labels = HashMap::new();
+    for Label(key, value) in given {
+        if labels.insert(key.clone(), value).is_some() {
+            return Err(Error::Usage(format!("--label {key} is given twice")));
+        }
+    }
+    Ok(labels)
+}
+
 /// Calls, waits if that is asked for, and shows the machine as it is then, whatever the verdict.
-async fn act(
+pub(super) async fn act(
     app: &App,
     client: &Client,
     args: &WaitArgs,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use farrier_proto::v1::{
-    BmcEndpoint, DiskErasure, Explanation, Hardware, Machine, MachineIntent, MachineStatus, TimelineEntry,
+    BmcEndpoint, DiskErasure, Explanation, Hardware, Lock, Machine, MachineIntent, MachineStatus, TimelineEntry,
 };
 use serde_json::{Value, json};
 
@@ -28,6 +28,11 @@ pub(crate) fn json(machine: &Machine) -> Value {
         "power_observed_at": rfc3339(status.power_observed_at.as_ref()),
         "owner": filled(&intent.owner),
         "image": filled(&intent.image),
+        "pool": filled(&intent.pool),
+        "zone": filled(&intent.zone),
+        "tags": intent.tags,
+        "notes": filled(&intent.notes),
+        "lock": intent.lock.as_ref().map(lock_json),
         "architecture": words::architecture(status.architecture),
         "firmware": words::firmware(status.firmware),
         "rack": filled(&status.rack),
@@ -77,6 +82,13 @@ pub(crate) fn summary(machine: &Machine) -> String {
     format!("{} is {}{reason}", machine.name, words::place(status.state, &status.phase))
 }
 
+/// One line about a machine's lock.
+pub(crate) fn lock_summary(machine: &Machine, now: DateTime<Utc>) -> String {
+    let lock = machine.intent.as_ref().and_then(|i| i.lock.as_ref());
+    let told = lock.map_or_else(|| "not locked".to_owned(), |lock| format!("locked {}", lock_text(lock, now)));
+    format!("{} is {}", machine.name, cell(told))
+}
+
 /// One line about a machine's power.
 pub(crate) fn power_summary(machine: &Machine, now: DateTime<Utc>) -> String {
     let status = machine.status.clone().unwrap_or_default();
@@ -96,6 +108,9 @@ pub(crate) fn list_table(machines: &[Machine], width: Option<u16>) -> String {
         ("ARCH", Fit::Spare),
         ("MAC", Fit::Spare),
         ("RACK", Fit::Spare),
+        ("POOL", Fit::Spare),
+        ("ZONE", Fit::Spare),
+        ("TAGS", Fit::Spare),
         ("REASON", Fit::Wraps),
     ];
     table(width, &columns, machines.iter().map(list_row).collect())
@@ -103,16 +118,22 @@ pub(crate) fn list_table(machines: &[Machine], width: Option<u16>) -> String {
 
 fn list_row(machine: &Machine) -> Vec<String> {
     let status = machine.status.clone().unwrap_or_default();
+    let intent = machine.intent.clone().unwrap_or_default();
+    let state = words::state(status.state);
+    let state = if intent.lock.is_some() { state.map(|s| s + " (locked)") } else { state };
     let mac = status.interfaces.iter().find(|i| i.boot).or(status.interfaces.first()).map(|i| i.mac.clone());
     vec![
         cell(machine.name.clone()),
-        cell(words::state(status.state)),
+        cell(state),
         cell(status.phase),
         cell(words::power(status.power).unwrap_or_else(|| "unknown".to_owned())),
-        cell(machine.intent.as_ref().map(|i| i.owner.clone())),
+        cell(intent.owner),
         cell(words::architecture(status.architecture)),
         cell(mac),
         cell(status.rack),
+        cell(intent.pool),
+        cell(intent.zone),
+        cell(intent.tags.join(",")),
         cell(status.reason),
     ]
 }
@@ -147,17 +168,22 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair("Id", machine.id.clone())
         .pair("State", words::state(status.state))
         .pair_if("Phase", Some(status.phase.clone()))
+        .pair_if("Locked", intent.lock.as_ref().map(|lock| lock_text(lock, now)))
         .pair("Reason", status.reason.clone())
         .pair("Since", age(status.since.as_ref()))
         .pair_if("Deadline", age(status.deadline.as_ref()))
         .pair("Power", format!("{power}{seen}"))
         .pair("Owner", intent.owner.clone())
         .pair("Image", intent.image.clone())
+        .pair_if("Pool", Some(intent.pool.clone()))
+        .pair_if("Zone", Some(intent.zone.clone()))
+        .pair_if("Tags", Some(intent.tags.join(", ")))
         .pair("Architecture", words::architecture(status.architecture))
         .pair("Firmware", words::firmware(status.firmware))
         .pair("Rack", status.rack.clone())
         .pair("BMC", intent.bmc.as_ref().map(bmc_text))
         .pair_if("Labels", Some(labels.join(", ")))
+        .pair_if("Notes", Some(intent.notes.clone()))
         .pair("Created", age(status.created_at.as_ref()))
         .pair("Updated", age(status.updated_at.as_ref()))
 }
@@ -213,7 +239,17 @@ fn tenths(span: chrono::TimeDelta) -> i64 {
     span.num_milliseconds().unsigned_abs().cast_signed() % 1000 / 100
 }
 
-// === BMC, hardware, interfaces, disks ===
+// === lock, BMC, hardware, interfaces, disks ===
+
+fn lock_json(lock: &Lock) -> Value {
+    json!({ "by": lock.by, "since": rfc3339(lock.since.as_ref()), "comment": filled(&lock.comment) })
+}
+
+fn lock_text(lock: &Lock, now: DateTime<Utc>) -> String {
+    let since = words::with_age(lock.since.as_ref(), now).map_or_else(String::new, |s| format!(" since {s}"));
+    let why = filled(&lock.comment).map_or_else(String::new, |why| format!(": {why}"));
+    format!("by {}{since}{why}", lock.by)
+}
 
 fn bmc_json(bmc: &BmcEndpoint) -> Value {
     json!({

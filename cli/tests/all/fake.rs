@@ -67,6 +67,9 @@ pub(crate) struct Script {
     /// Bytes of content that came.
     pub(crate) uploaded_bytes: usize,
     pub(crate) image: Option<CreateImageRequest>,
+    pub(crate) update: Option<UpdateMachineRequest>,
+    /// What the remarks on machines said.
+    pub(crate) comments: Vec<String>,
 }
 
 /// A running region with a login for it.

@@ -6,6 +6,7 @@ mod fake;
 mod images;
 mod lists;
 mod login;
+mod marks;
 mod proxy;
 mod verbs;
 mod wait;

@@ -12,8 +12,8 @@ use farrier_common::{
 use farrier_proto::v1::{
     AbortMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol, CommissionMachineRequest,
     CreateMachineRequest, DeployMachineRequest, Event, ExplainMachineRequest, Explanation, GetMachineRequest,
-    ListMachinesRequest, Machine, MutationOptions, PageRequest, ReleaseMachineRequest, WatchEventsRequest,
-    events_client::EventsClient, machines_client::MachinesClient,
+    ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest, ReleaseMachineRequest,
+    WatchEventsRequest, events_client::EventsClient, machines_client::MachinesClient,
 };
 use thiserror::Error;
 use tonic::{
@@ -228,6 +228,30 @@ impl Region {
         self.call(&what, request, |mut c, r| async move { c.abort_machine(r).await }).await
     }
 
+    /// Takes a machine out of use.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn mark_broken(&self, machine: &str) -> Result<Machine, DriveError> {
+        self.call(machine, because(machine), |mut c, r| async move { c.mark_broken_machine(r).await }).await
+    }
+
+    /// Has a machine commissioned whose repair is done.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn mark_fixed(&self, machine: &str) -> Result<Machine, DriveError> {
+        self.call(machine, because(machine), |mut c, r| async move { c.mark_fixed_machine(r).await }).await
+    }
+
+    /// Makes a machine ready although a hardware test failed.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn override_failed_test(&self, machine: &str) -> Result<Machine, DriveError> {
+        self.call(machine, because(machine), |mut c, r| async move { c.override_failed_test_machine(r).await }).await
+    }
+
     /// Every event after `revision` (0: all), until the connection breaks.
     ///
     /// # Errors
@@ -275,6 +299,10 @@ fn factory(member: &Member) -> BmcCredentials {
         password: factory.password.clone(),
         use_as_is: false,
     }
+}
+
+fn because(machine: &str) -> MachineVerbRequest {
+    MachineVerbRequest { options: once(), machine: machine.to_owned(), comment: "a scenario says so".to_owned() }
 }
 
 fn once() -> Option<MutationOptions> {

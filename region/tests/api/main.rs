@@ -6,5 +6,6 @@ mod gateway;
 mod images;
 mod leave;
 mod machines;
+mod marks;
 mod people;
 mod site;

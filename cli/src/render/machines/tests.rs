@@ -110,9 +110,9 @@ fn bare() -> Machine {
 #[test]
 fn a_list_for_people() {
     expect![[r#"
-        NAME  STATE      PHASE    POWER    OWNER  ARCH   MAC                RACK  REASON
-        n1    deploying  booting  on       ann    amd64  52:54:00:00:00:01  r1    waits for the agent to say hello
-        n2    -          -        unknown  -      -      -                  -     -"#]]
+        NAME  STATE      PHASE    POWER    OWNER  ARCH   MAC                RACK  POOL  ZONE  TAGS  REASON
+        n1    deploying  booting  on       ann    amd64  52:54:00:00:00:01  r1    -     -     -     waits for the agent to say hello
+        n2    -          -        unknown  -      -      -                  -     -     -     -     -"#]]
     .assert_eq(&list_table(&[busy(), bare()], None));
     expect![[r#"
         NAME  STATE      PHASE    POWER    OWNER  ARCH   REASON
@@ -282,16 +282,21 @@ fn a_machine_for_programs() {
                   "size_bytes": 549755813888
                 }
               ],
+              "lock": null,
               "name": "n1",
+              "notes": null,
               "owner": "ann",
               "phase": "booting",
+              "pool": null,
               "power": "on",
               "power_observed_at": "2027-01-15T07:59:56Z",
               "rack": "r1",
               "reason": "waits for the agent to say hello",
               "since": "2027-01-15T07:58:45Z",
               "state": "deploying",
-              "updated_at": "2027-01-15T07:59:57Z"
+              "tags": [],
+              "updated_at": "2027-01-15T07:59:57Z",
+              "zone": null
             }
           ],
           "revision": 41
@@ -311,16 +316,21 @@ fn a_machine_for_programs() {
           "interfaces": [],
           "labels": {},
           "last_erase": [],
+          "lock": null,
           "name": "n2",
+          "notes": null,
           "owner": null,
           "phase": null,
+          "pool": null,
           "power": null,
           "power_observed_at": null,
           "rack": null,
           "reason": null,
           "since": null,
           "state": null,
-          "updated_at": null
+          "tags": [],
+          "updated_at": null,
+          "zone": null
         }"#]]
     .assert_eq(&format!("{:#}", json(&bare())));
 }

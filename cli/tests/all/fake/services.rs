@@ -38,6 +38,12 @@ impl Region {
         })
     }
 
+    /// A verb of which the comment counts.
+    fn remark(&self, request: MachineVerbRequest, to: MachineState) -> Answer<Machine> {
+        self.script(|s| s.comments.push(request.comment));
+        self.verb(request.options, to)
+    }
+
     fn absent<T>(&self) -> Answer<T> {
         Err(Status::unimplemented("no test asks for this"))
     }
@@ -238,8 +244,10 @@ impl Machines for Region {
     async fn add_live_machine(&self, _: Request<AddLiveMachineRequest>) -> Answer<AddLiveMachineResponse> {
         self.absent()
     }
-    async fn update_machine(&self, _: Request<UpdateMachineRequest>) -> Answer<Machine> {
-        self.absent()
+    async fn update_machine(&self, request: Request<UpdateMachineRequest>) -> Answer<Machine> {
+        let request = request.into_inner();
+        self.script(|s| s.update = Some(request.clone()));
+        self.verb(request.options, MachineState::Ready)
     }
     async fn test_machine(&self, _: Request<TestMachineRequest>) -> Answer<Machine> {
         self.absent()
@@ -253,20 +261,20 @@ impl Machines for Region {
     async fn exit_rescue_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
         self.absent()
     }
-    async fn mark_broken_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
-        self.absent()
+    async fn mark_broken_machine(&self, request: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.remark(request.into_inner(), MachineState::Broken)
     }
-    async fn mark_fixed_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
-        self.absent()
+    async fn mark_fixed_machine(&self, request: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.remark(request.into_inner(), MachineState::Commissioning)
     }
-    async fn override_failed_test_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
-        self.absent()
+    async fn override_failed_test_machine(&self, request: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.remark(request.into_inner(), MachineState::Ready)
     }
-    async fn lock_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
-        self.absent()
+    async fn lock_machine(&self, request: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.remark(request.into_inner(), MachineState::Ready)
     }
-    async fn unlock_machine(&self, _: Request<MachineVerbRequest>) -> Answer<Machine> {
-        self.absent()
+    async fn unlock_machine(&self, request: Request<MachineVerbRequest>) -> Answer<Machine> {
+        self.remark(request.into_inner(), MachineState::Ready)
     }
     async fn configure_machine(&self, _: Request<ConfigureMachineRequest>) -> Answer<Machine> {
         self.absent()

@@ -34,6 +34,12 @@ words! {
         Release = "release",
         /// `abort SELECTOR`.
         Abort = "abort",
+        /// `mark-broken SELECTOR`.
+        MarkBroken = "mark-broken",
+        /// `mark-fixed SELECTOR`.
+        MarkFixed = "mark-fixed",
+        /// `override-failed-test SELECTOR`.
+        OverrideFailedTest = "override-failed-test",
         /// `refused VERB SELECTOR`: the region must refuse; records how.
         Refused = "refused",
         /// `until SELECTOR STATE [within=]`: records the states on the way.
@@ -92,6 +98,12 @@ words! {
         Release = "release",
         /// The work in progress.
         Abort = "abort",
+        /// It has a hardware problem.
+        MarkBroken = "mark-broken",
+        /// Its repair is done.
+        MarkFixed = "mark-fixed",
+        /// It may be used although a test failed.
+        OverrideFailedTest = "override-failed-test",
     }
 }
 
@@ -302,6 +314,9 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
         Name::Deploy => Command::Say(Verb::Deploy, who(words)?),
         Name::Release => Command::Say(Verb::Release, who(words)?),
         Name::Abort => Command::Say(Verb::Abort, who(words)?),
+        Name::MarkBroken => Command::Say(Verb::MarkBroken, who(words)?),
+        Name::MarkFixed => Command::Say(Verb::MarkFixed, who(words)?),
+        Name::OverrideFailedTest => Command::Say(Verb::OverrideFailedTest, who(words)?),
         Name::Refused => Command::Refused(words.read("which verb")?, who(words)?),
         Name::Until => {
             let (who, state) = (who(words)?, state(words)?);

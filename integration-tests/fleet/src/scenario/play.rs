@@ -323,6 +323,9 @@ impl Stage {
                     Verb::Deploy => region.deploy(&name, SYSTEM).await,
                     Verb::Release => region.release(&name).await,
                     Verb::Abort => region.abort(&name).await,
+                    Verb::MarkBroken => region.mark_broken(&name).await,
+                    Verb::MarkFixed => region.mark_fixed(&name).await,
+                    Verb::OverrideFailedTest => region.override_failed_test(&name).await,
                 }
                 .map(drop)
             }));
