@@ -70,6 +70,8 @@ mutations! {
     ReleaseMachineRequest machine comment,
     AbortMachineRequest machine comment,
     PowerMachineRequest machine,
+    ConfigureMachineRequest machine,
+    CloneMachineRequest source,
     CreateSubnetRequest name,
     CreateJoinTokenRequest rack,
     CreateImageRequest name,

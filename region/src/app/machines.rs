@@ -2,6 +2,7 @@
 
 mod create;
 mod deploy;
+mod layouts;
 mod naming;
 mod power;
 mod user_data;
@@ -28,6 +29,7 @@ use crate::{
 pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};
 pub use deploy::Wanted;
+pub use layouts::{Cloned, Copying};
 pub use power::PowerAction;
 pub use user_data::MOST_USER_DATA;
 pub(super) use user_data::purpose as user_data_purpose;

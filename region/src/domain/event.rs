@@ -15,6 +15,8 @@ words! {
         Power = "power",
         /// An erase was proven.
         Erase = "erase",
+        /// Somebody locked, unlocked or described a machine.
+        Machine = "machine",
         /// Something about the BMC: probed, account made.
         Bmc = "bmc",
         /// A rack enrolled.

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use farrier_common::{hardware::Firmware, words::UnknownWord};
+use farrier_common::hardware::Firmware;
 use super::{
     Error,
     machine::{Hardware, Machine},
@@ -105,41 +105,38 @@ fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(MOST_QUOTED).collect::<String>())
 }
 
-/// A word of a closed set, stored by its spelling.
+/// A word or an address, stored by its text.
 mod word {
-    use std::str::FromStr;
+    use std::{fmt::Display, str::FromStr};
 
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    use super::{Display, UnknownWord};
 
     pub(super) fn serialize<T: Display, S: Serializer>(word: &T, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(word)
     }
 
-    pub(super) fn deserialize<'de, T: FromStr<Err = UnknownWord>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 
-/// A word that may be missing: the empty text.
+/// The same, where the empty text means none.
 mod optional_word {
-    use std::str::FromStr;
+    use std::{fmt::Display, str::FromStr};
 
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    use super::{Display, UnknownWord};
-
     #[expect(clippy::ref_option, reason = "serde hands it over so")]
     pub(super) fn serialize<T: Display, S: Serializer>(word: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
-        word.as_ref().map_or_else(|| to.serialize_str(""), |word| to.collect_str(word))
+        match word {
+            Some(word) => to.collect_str(word),
+            None => to.serialize_str(""),
+        }
     }
 
-    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
-    where
-        T: FromStr<Err = UnknownWord>,
-        D: Deserializer<'de>,
-    {
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
         let text = String::deserialize(from)?;
         if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
     }

@@ -10,6 +10,10 @@ use super::{
     user::{Role, User},
 };
 
+mod layouts;
+
+pub use layouts::{Declared, Keep, clone_to, configure, original};
+
 /// Who wants it, when, and how long working states may last.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {

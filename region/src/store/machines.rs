@@ -36,10 +36,12 @@ use super::{
     schema::{interfaces, machines, pools, projects, racks, users},
 };
 
+mod apply;
 mod engine;
 mod row;
 mod write;
 
+pub use apply::Planned;
 pub use engine::{Claim, Claimed, Committed};
 
 use row::{InterfaceRow, MachineRow};

@@ -210,6 +210,7 @@ fn told(event: LoggedEvent) -> TimelineRow {
         EventKind::Phase => body.phase.map(|p| p.to_string()).unwrap_or_default(),
         EventKind::Power
         | EventKind::Erase
+        | EventKind::Machine
         | EventKind::Bmc
         | EventKind::Rack
         | EventKind::Image

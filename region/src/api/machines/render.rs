@@ -6,6 +6,7 @@ use farrier_common::{
 };
 use farrier_proto::{convert, v1};
 
+use super::layouts;
 use crate::{
     api::words::{state_to_wire, time_to_wire},
     app::machines::Explanation,
@@ -29,11 +30,15 @@ pub(super) fn machine(view: &MachineView) -> v1::Machine {
     }
 }
 
-/// A machine in a list: without its hardware.
+/// A machine in a list: without its hardware and its layouts.
 pub(super) fn brief(view: &MachineView) -> v1::Machine {
     let mut machine = machine(view);
     if let Some(status) = &mut machine.status {
         status.hardware = None;
+    }
+    if let Some(intent) = &mut machine.intent {
+        intent.storage = None;
+        intent.network = None;
     }
     machine
 }
@@ -67,6 +72,8 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         pool: view.pool.to_string(),
         zone: view.machine.zone.to_string(),
         tags: view.machine.tags.iter().map(ToString::to_string).collect(),
+        storage: details.storage.as_ref().map(layouts::storage),
+        network: details.network.as_ref().map(layouts::network),
         ..v1::MachineIntent::default()
     }
 }

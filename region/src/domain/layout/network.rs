@@ -10,7 +10,7 @@ use farrier_common::words;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Fault, Faults, word};
+use super::{Facts, Fault, Faults, optional_word, word};
 
 mod addresses;
 mod links;
@@ -80,10 +80,10 @@ pub struct Addresses {
     #[serde(rename = "static")]
     pub fixed: Vec<IpNet>,
     /// Default router.
-    #[serde(with = "optional")]
+    #[serde(with = "optional_word")]
     pub gateway4: Option<Ipv4Addr>,
     /// Default router.
-    #[serde(with = "optional")]
+    #[serde(with = "optional_word")]
     pub gateway6: Option<Ipv6Addr>,
 }
 
@@ -144,7 +144,7 @@ pub struct Vlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// Where to.
-    #[serde(with = "word_of")]
+    #[serde(with = "word")]
     pub to: Destination,
     /// Router.
     pub via: IpAddr,
@@ -205,39 +205,5 @@ impl NetworkLayout {
         let of_bridges = self.bridges.iter_mut().map(|b| (b.name.as_str(), &mut b.addresses));
         let of_vlans = self.vlans.iter_mut().map(|v| (v.name.as_str(), &mut v.addresses));
         of_interfaces.chain(of_bonds).chain(of_bridges).chain(of_vlans)
-    }
-}
-
-/// A destination, stored by its text.
-mod word_of {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    use super::Destination;
-
-    pub(super) fn serialize<S: Serializer>(to: &Destination, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Destination, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
-    }
-}
-
-/// An address that may be missing: the empty text.
-mod optional {
-    use std::{fmt::Display, str::FromStr};
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    #[expect(clippy::ref_option, reason = "serde hands it over so")]
-    pub(super) fn serialize<T: Display, S: Serializer>(address: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
-        address.as_ref().map_or_else(|| to.serialize_str(""), |address| to.collect_str(address))
-    }
-
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<T>, D::Error> {
-        let text = String::deserialize(from)?;
-        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
     }
 }

@@ -12,6 +12,8 @@ mod stacks;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(super) use disks::find_disk;
+
 /// Partitions begin and end at multiples of this.
 pub const MIB: u64 = 1 << 20;
 /// An MBR counts 512-byte sectors with 32 bits.

@@ -11,7 +11,7 @@ const MOST_MEMBERS: usize = 64;
 const MOST_GROUPS: usize = 32;
 const MOST_VOLUMES: usize = 256;
 /// LVM gives space in extents of this.
-pub const EXTENT: u64 = 4 * MIB;
+const EXTENT: u64 = 4 * MIB;
 
 /// Checks the arrays and declares them.
 pub(super) fn arrays(layout: &StorageLayout, devices: &mut Devices, faults: &mut Faults) {
