@@ -14,6 +14,8 @@ use super::{
 pub mod clone;
 pub mod network;
 pub mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// How many faults are told at once.
 const MOST_TOLD: usize = 12;

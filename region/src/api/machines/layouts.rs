@@ -288,5 +288,6 @@ fn route(r: &Route) -> v1::Route {
     }
 }
 
+
 #[cfg(test)]
 mod tests;
