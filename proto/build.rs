@@ -23,11 +23,35 @@ const FILES: &[&str] = &[
     "farrier/rack/v1/gateway.proto",
 ];
 
+/// Messages that are also read from files and written into them.
+const LAYOUTS: &[&str] = &[
+    "StorageLayout",
+    "DiskLayout",
+    "Partition",
+    "RaidArray",
+    "VolumeGroup",
+    "LogicalVolume",
+    "FilesystemMount",
+    "NetworkLayout",
+    "PhysicalInterface",
+    "InterfaceAddresses",
+    "Bond",
+    "Bridge",
+    "Vlan",
+    "Route",
+];
+const AS_FILE: &str = "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default, deny_unknown_fields)]";
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = env::var("OUT_DIR")?;
     fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    let mut made = tonic_prost_build::configure();
+    for layout in LAYOUTS {
+        // People write layouts into files: JSON or TOML, with the names of the contract.
+        made = made.type_attribute(format!("farrier.v1.{layout}"), AS_FILE);
+    }
+    made.compile_fds(descriptors)?;
     Ok(())
 }

@@ -6,6 +6,7 @@ pub mod decide;
 pub mod error;
 pub mod event;
 pub mod image;
+pub mod layout;
 pub mod lifecycle;
 pub mod machine;
 pub mod network;

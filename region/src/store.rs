@@ -48,7 +48,7 @@ mod users;
 
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
-pub use machines::{Claim, Claimed, Committed, Extra, Gone, MachineFilter, MachineView, NewMachine};
+pub use machines::{Claim, Claimed, Committed, Extra, Gone, MachineFilter, MachineView, NewMachine, Planned};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
 pub use steps::{StepRow, TimelineRow};

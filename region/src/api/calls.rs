@@ -72,6 +72,8 @@ mutations! {
     AbortMachineRequest machine comment,
     PowerMachineRequest machine,
     MachineVerbRequest machine comment,
+    ConfigureMachineRequest machine,
+    CloneMachineRequest source,
     CreateSubnetRequest name,
     CreateJoinTokenRequest rack,
     CreateImageRequest name,

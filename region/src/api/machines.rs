@@ -1,5 +1,6 @@
 //! `farrier.v1.Machines`.
 
+mod layouts;
 mod parse;
 mod render;
 
@@ -49,7 +50,7 @@ impl Machines for Api {
     async fn commission_machine(&self, request: Request<v1::CommissionMachineRequest>) -> Answer<v1::Machine> {
         self.mutate(("CommissionMachine", SHORT), request, render::machine, |app, ask, q| async move {
             let bmc = q.bmc.map(parse::bmc).transpose()?;
-            app.commission(&ask, &q.machine, bmc).await
+            app.commission(&ask, &q.machine, bmc, layouts::keep(q.commission.as_ref())).await
         })
         .await
     }
@@ -188,11 +189,17 @@ impl Machines for Api {
     }
 
     async fn configure_machine(&self, request: Request<v1::ConfigureMachineRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "ConfigureMachine").await
+        self.mutate(("ConfigureMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.configure(&ask, &q.machine.clone(), &layouts::declared(q)?).await
+        })
+        .await
     }
 
     async fn clone_machine(&self, request: Request<v1::CloneMachineRequest>) -> Answer<v1::CloneMachineResponse> {
-        self.unbuilt(request, "CloneMachine").await
+        self.mutate(("CloneMachine", SHORT), request, layouts::cloned, |app, ask, q| async move {
+            app.clone_layouts(&ask, &layouts::copying(q)).await
+        })
+        .await
     }
 
     async fn delete_machine(&self, request: Request<v1::DeleteMachineRequest>) -> Answer<v1::DeleteMachineResponse> {

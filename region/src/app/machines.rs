@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod deploy;
+mod layouts;
 mod live;
 mod marks;
 mod naming;
@@ -33,6 +34,7 @@ pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};
 pub use delete::Deleted;
 pub use deploy::Wanted;
+pub use layouts::{Cloned, Copying};
 pub use live::{Live, NewLive};
 pub use power::PowerAction;
 pub use update::Wishes;

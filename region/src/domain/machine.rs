@@ -16,6 +16,7 @@ use farrier_common::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    layout::{network::NetworkLayout, storage::StorageLayout},
     lifecycle::{Class, Phase, State},
     reason::Code,
 };
@@ -126,6 +127,10 @@ pub struct Details {
     pub recommission: bool,
     /// The inventory.
     pub hardware: Option<Hardware>,
+    /// Declared disks; checked when they were declared.
+    pub storage: Option<StorageLayout>,
+    /// Declared interfaces; checked when they were declared.
+    pub network: Option<NetworkLayout>,
     /// Proof of the last wipe.
     pub last_erase: Vec<DiskErasure>,
     /// Since when what the engine does next has not worked.

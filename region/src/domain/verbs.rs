@@ -17,6 +17,9 @@ mod update;
 pub use lock::{lock, may_unlock, unlock, unlocked};
 pub use repair::{mark_broken, mark_fixed, override_failed_test};
 pub use update::{Field, Update, update};
+mod layouts;
+
+pub use layouts::{Declared, Keep, clone_to, configure, original};
 
 /// Who wants it, when, and how long working states may last.
 #[derive(Clone, Copy, Debug)]

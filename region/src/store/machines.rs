@@ -36,11 +36,13 @@ use super::{
     schema::{interfaces, machines, pools, projects, racks, users},
 };
 
+mod apply;
 mod delete;
 mod engine;
 mod row;
 mod write;
 
+pub use apply::Planned;
 pub use delete::Gone;
 pub use engine::{Claim, Claimed, Committed};
 

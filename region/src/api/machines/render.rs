@@ -6,6 +6,7 @@ use farrier_common::{
 };
 use farrier_proto::{convert, v1};
 
+use super::layouts;
 use crate::{
     api::words::{state_to_wire, time_to_wire},
     app::machines::{Deleted, Explanation, Live},
@@ -29,7 +30,7 @@ pub(super) fn machine(view: &MachineView) -> v1::Machine {
     }
 }
 
-/// A machine in a list: without its hardware and its notes.
+/// A machine in a list: without its hardware, its notes and its layouts.
 pub(super) fn brief(view: &MachineView) -> v1::Machine {
     let mut machine = machine(view);
     if let Some(status) = &mut machine.status {
@@ -37,6 +38,8 @@ pub(super) fn brief(view: &MachineView) -> v1::Machine {
     }
     if let Some(intent) = &mut machine.intent {
         intent.notes = String::new();
+        intent.storage = None;
+        intent.network = None;
     }
     machine
 }
@@ -72,6 +75,8 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         tags: view.machine.tags.iter().map(ToString::to_string).collect(),
         notes: details.notes.clone(),
         lock: details.lock.as_ref().map(lock),
+        storage: details.storage.as_ref().map(layouts::storage),
+        network: details.network.as_ref().map(layouts::network),
         ..v1::MachineIntent::default()
     }
 }

@@ -39,6 +39,7 @@ impl App {
             // Whether the machine is the caller's to deploy comes first: it is what he asks about.
             rules::edge(asked.user, m, Event::Deploy)?;
             user_data::check(wanted.user_data.expose())?;
+            unapplied(m)?;
             let image = image.as_ref().ok_or_else(|| Error::not_found("image", &wanted.image))?;
             let deployment = fit(m, image, wanted.disk_serial.as_deref())?;
             let purpose = user_data::purpose(m.id);
@@ -46,6 +47,23 @@ impl App {
             Ok((rules::deploy(asked, m, deployment)?, Extra::from(vec![(purpose, sealed)])))
         })
         .await
+    }
+}
+
+/// Somebody who has declared a layout would believe that he gets it: better he is told now that he does not.
+fn unapplied(m: &Machine) -> Result<()> {
+    let why = |what: &str| {
+        let name = &m.name;
+        let part = if what == "storage" { "--remove-storage" } else { "--remove-network" };
+        Error::Precondition(format!(
+            "machine {name} has declared {what}, and this release cannot apply it at deployment: \
+             remove it first (farrier machine configure {name} {part})"
+        ))
+    };
+    match (&m.details.storage, &m.details.network) {
+        (Some(_), _) => Err(why("storage")),
+        (None, Some(_)) => Err(why("network")),
+        (None, None) => Ok(()),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         lifecycle::State,
         machine::{Bmc, Machine},
         user::Role,
-        verbs::{self as rules, Asked},
+        verbs::{self as rules, Asked, Keep},
     },
     store::{Extra, MachineFilter, MachineView, Once},
 };
@@ -73,12 +73,14 @@ impl App {
         ask: &Ask<MachineView>,
         which: &str,
         bmc: Option<GivenBmc>,
+        keep: Keep,
     ) -> Result<Once<MachineView>> {
         let found = self.machine_get(&ask.user, which).await?;
         let rack = self.rack_if_missing(&found.machine, bmc.as_ref()).await?;
         self.change(ask, which, "commission", |asked, m| {
             let mut change = rules::commission(asked, m, bmc.as_ref().map(GivenBmc::endpoint))?;
             change.machine.rack = change.machine.rack.or(rack);
+            keep.apply(&mut change.machine.details);
             Ok((change, self.given_password(m, bmc.as_ref())))
         })
         .await
