@@ -34,6 +34,7 @@ mod events;
 mod images;
 mod machines;
 mod migrations;
+mod project_find;
 mod racks;
 mod requests;
 mod schema;
@@ -80,6 +81,7 @@ struct Inner {
     work: Notify,
     events: watch::Sender<u64>,
     changes: Arc<Changes>,
+    candidates: Arc<machines::Candidates>,
 }
 
 /// What a transaction may do.
@@ -138,7 +140,16 @@ impl Store {
         let slots = Arc::new(Semaphore::new(connection::POOL_SIZE));
         let events = watch::Sender::new(0);
         let shared = writer.is_none();
-        let inner = Inner { pool, clock, slots, writer, work: Notify::new(), events, changes: Arc::default() };
+        let inner = Inner {
+            pool,
+            clock,
+            slots,
+            writer,
+            work: Notify::new(),
+            events,
+            changes: Arc::default(),
+            candidates: Arc::default(),
+        };
         Ok(Self { inner: Arc::new(inner), shared })
     }
 

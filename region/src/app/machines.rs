@@ -1,5 +1,6 @@
 //! Reading machines and explaining them.
 
+mod allocate;
 mod create;
 mod deploy;
 mod naming;
@@ -24,6 +25,7 @@ use crate::{
     store::{MachineFilter, MachineView, TimelineRow},
 };
 
+pub use allocate::{Allocated, Given, Item, Terms};
 pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};
 pub use deploy::Wanted;
@@ -104,7 +106,13 @@ fn next_step(m: &Machine, allowed: &[Event]) -> String {
             format!("nothing happens by itself until it is commissioned, which needs the account of its BMC; {may}")
         }
         State::Ready => format!("nothing happens by itself until it is allocated; {may}"),
-        State::Allocated => format!("nothing happens by itself until its owner deploys or releases it; {may}"),
+        State::Allocated => match m.details.lease_expires {
+            Some(end) => {
+                let end = end.format("%F %T UTC");
+                format!("it is released by itself at {end} unless its owner deploys it before; {may}")
+            }
+            None => format!("nothing happens by itself until its owner deploys or releases it; {may}"),
+        },
         State::Deployed => format!("nothing happens by itself until it is released; {may}"),
         State::Rescue
         | State::Broken

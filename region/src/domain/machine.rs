@@ -123,6 +123,8 @@ pub struct Details {
     pub last_erase: Vec<DiskErasure>,
     /// Since when what the engine does next has not worked.
     pub trouble_since: Option<Timestamp>,
+    /// When the allocation ends by itself unless the machine is deployed by then.
+    pub lease_expires: Option<Timestamp>,
 }
 
 /// How a BMC is reached.
@@ -178,6 +180,8 @@ pub struct Hardware {
     pub disks: Vec<Disk>,
     /// Physical network interfaces.
     pub nics: Vec<Nic>,
+    /// Display and 3D controllers that are not the console's.
+    pub gpus: Vec<Gpu>,
 }
 
 /// A fixed disk.
@@ -214,6 +218,18 @@ pub struct Nic {
     pub carrier: bool,
     /// Megabits per second; 0 if unknown.
     pub speed_mbps: u32,
+}
+
+/// A display or 3D controller on the PCI bus that is not the console's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gpu {
+    /// Such as 0000:65:00.0.
+    pub pci_address: String,
+    /// Four hex digits, such as 10de.
+    pub vendor_id: String,
+    /// Four hex digits.
+    pub device_id: String,
 }
 
 /// Proof that one disk was wiped.

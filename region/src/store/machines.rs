@@ -37,10 +37,12 @@ use super::{
 };
 
 mod engine;
+mod hold;
 mod row;
 mod write;
 
 pub use engine::{Claim, Claimed, Committed};
+pub(super) use hold::Candidates;
 
 use row::{InterfaceRow, MachineRow};
 

@@ -6,7 +6,7 @@ use farrier_proto::{convert, v1};
 use crate::{
     api::words::{state_to_wire, time_to_wire},
     app::machines::Explanation,
-    domain::machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Machine, Nic},
+    domain::machine::{Bmc, Disk, DiskErasure, Gpu, Hardware, Interface, Machine, Nic},
     store::{MachineView, TimelineRow},
 };
 
@@ -57,6 +57,7 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         pool: view.pool.to_string(),
         zone: view.machine.zone.to_string(),
         tags: view.machine.tags.iter().map(ToString::to_string).collect(),
+        lease_expires_at: details.lease_expires.map(time_to_wire),
         ..v1::MachineIntent::default()
     }
 }
@@ -129,8 +130,12 @@ fn hardware(h: &Hardware) -> v1::Hardware {
         memory_bytes: h.memory_bytes,
         disks: h.disks.iter().map(disk).collect(),
         nics: h.nics.iter().map(nic).collect(),
-        gpus: Vec::new(),
+        gpus: h.gpus.iter().map(gpu).collect(),
     }
+}
+
+fn gpu(g: &Gpu) -> v1::Gpu {
+    v1::Gpu { pci_address: g.pci_address.clone(), vendor_id: g.vendor_id.clone(), device_id: g.device_id.clone() }
 }
 
 fn disk(d: &Disk) -> v1::Disk {
