@@ -46,7 +46,7 @@ mod users;
 
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
-pub use machines::{Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
+pub use machines::{Allocating, Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
 pub use steps::{StepRow, TimelineRow};

@@ -26,6 +26,7 @@ pub(crate) fn json(machine: &Machine) -> Value {
         "power": words::power(status.power),
         "power_observed_at": rfc3339(status.power_observed_at.as_ref()),
         "owner": filled(&intent.owner),
+        "lease_expires_at": rfc3339(intent.lease_expires_at.as_ref()),
         "image": filled(&intent.image),
         "architecture": words::architecture(status.architecture),
         "firmware": words::firmware(status.firmware),
@@ -150,6 +151,7 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair_if("Deadline", age(status.deadline.as_ref()))
         .pair("Power", format!("{power}{seen}"))
         .pair("Owner", intent.owner.clone())
+        .pair_if("Lease ends", rfc3339(intent.lease_expires_at.as_ref()))
         .pair("Image", intent.image.clone())
         .pair("Architecture", words::architecture(status.architecture))
         .pair("Firmware", words::firmware(status.firmware))

@@ -42,6 +42,7 @@ mod row;
 mod write;
 
 pub use engine::{Claim, Claimed, Committed};
+pub use hold::Allocating;
 pub(super) use hold::Candidates;
 
 use row::{InterfaceRow, MachineRow};

@@ -1,7 +1,7 @@
 //! Allocate: choosing machines among those that are ready, and holding them.
 //!
-//! Choosing looks at a snapshot; holding is one transaction that takes what is still there. If what was chosen is gone by
-//! then, all is done again with a new snapshot, at most [`TRIES`] times; the later tries wait for whoever is at a machine.
+//! What the store asks while it does so is answered here; see [`Allocating`]. If others are at what was chosen, it is tried
+//! again, at most [`TRIES`] times; the later tries wait for them.
 
 use std::sync::Arc;
 
@@ -10,22 +10,23 @@ use farrier_common::clock::Timestamp;
 
 use super::{
     super::{
-        App,
-        context::{Ask, needs},
+        App, Policy,
+        context::{Ask, Render, needs},
     },
     verbs::TRIES,
 };
 use crate::{
-    crash::Point,
+    crash::{Crash, Point},
     domain::{
         Error, Result,
+        advance::Change,
         allocation::{Candidate, Constraints, Named, Plan, Short, Want, plan, unfit},
         lifecycle::State,
         machine::{Machine, Owner},
         user::{Role, User},
         verbs::{self as rules, Asked, Hold},
     },
-    store::{Extra, MachineView, Once},
+    store::{Allocating, Extra, MachineView, Once},
 };
 
 /// From this try on, machines that somebody else is at are waited for.
@@ -134,11 +135,11 @@ impl App {
         needs(&ask.user, Role::User, "allocate machines")?;
         unnamed(ask)?;
         let wants = vec![Want { machine: String::new(), constraints, count: 1 }];
-        let answer = |_: &Plan, _: &[Want], _: &[String], taken: Vec<Vec<MachineView>>| {
+        let one = |_: &Plan, _: &[Want], _: &[String], taken: Vec<Vec<MachineView>>| {
             let one = taken.into_iter().flatten().next();
             one.ok_or_else(|| Error::Internal("one machine was taken, and there is none".to_owned()))
         };
-        self.take(ask, wants, hold, Enough::One, answer).await
+        self.take(ask, self.wish(ask, wants, hold, Enough::One, one)).await
     }
 
     /// Holds several machines in one transaction; `all` of them or none, or else as many as there are.
@@ -173,43 +174,29 @@ impl App {
             wants.push(Want { machine, constraints, count });
         }
         let enough = if all { Enough::All } else { Enough::Any };
-        let answer = |plan: &Plan, wants: &[Want], told: &[String], taken| Ok(results(plan, wants, told, taken));
-        self.take(ask, wants, hold, enough, answer).await
+        let some = |plan: &Plan, wants: &[Want], told: &[String], taken| Ok(results(plan, wants, told, taken));
+        self.take(ask, self.wish(ask, wants, hold, enough, some)).await
     }
 
-    /// Chooses and takes, again if others were quicker.
-    async fn take<T: Send + 'static>(
-        &self,
-        ask: &Ask<T>,
-        wants: Vec<Want>,
-        hold: Hold,
-        enough: Enough,
-        answer: fn(&Plan, &[Want], &[String], Vec<Vec<MachineView>>) -> Result<T>,
-    ) -> Result<Once<T>> {
+    fn wish<T>(&self, ask: &Ask<T>, wants: Vec<Want>, hold: Hold, enough: Enough, answer: Answer<T>) -> Wish<T> {
+        Wish {
+            user: ask.user.clone(),
+            policy: Arc::clone(&self.policy),
+            now: self.clock.now(),
+            wants,
+            hold,
+            enough,
+            answer,
+            render: Arc::clone(&ask.render),
+            crash: self.crash.clone(),
+        }
+    }
+
+    async fn take<T: Send + 'static>(&self, ask: &Ask<T>, wish: Wish<T>) -> Result<Once<T>> {
         self.crash.at(Point::VerbReceived, State::Allocated.as_str());
-        let wants = Arc::new(wants);
+        let wish = Arc::new(wish);
         for attempt in 0..TRIES {
-            let (user, wanted) = (ask.user.clone(), Arc::clone(&wants));
-            let plan = Arc::new(self.store.machines_choose(move |ready| plan(ready, &user, &wanted)).await?);
-            let told = self.refusals(&ask.user, &plan).await?;
-            enough.check(&told)?;
-            let (groups, wanted, chosen) = (plan.groups.clone(), Arc::clone(&wants), Arc::clone(&plan));
-            let (render, crash) = (Arc::clone(&ask.render), self.crash.clone());
-            let done = self
-                .store
-                .machines_hold(
-                    Some(&ask.request),
-                    groups,
-                    attempt >= PATIENT,
-                    self.holder(&ask.user, plan, hold.clone()),
-                    move |taken| answer(&chosen, &wanted, &told, taken),
-                    move |made: &T| {
-                        crash.at(Point::VerbBeforeCommit, State::Allocated.as_str());
-                        render(made)
-                    },
-                )
-                .await;
-            match done {
+            match self.store.machines_hold(Some(&ask.request), Arc::clone(&wish), attempt >= PATIENT).await {
                 Err(Error::Conflict { .. }) => {}
                 Ok(Once::Fresh(made)) => {
                     self.crash.at(Point::VerbCommitted, State::Allocated.as_str());
@@ -219,42 +206,6 @@ impl App {
             }
         }
         Err(Error::Unavailable("others allocate machines at the same time; try again".to_owned()))
-    }
-
-    /// Looks at a machine again, as it is when it is written.
-    fn holder(
-        &self,
-        user: &User,
-        plan: Arc<Plan>,
-        hold: Hold,
-    ) -> impl Fn(usize, &Machine) -> Option<crate::domain::advance::Change> + Send + 'static + use<> {
-        let (user, policy, now) = (user.clone(), Arc::clone(&self.policy), self.clock.now());
-        move |group, m| {
-            let candidate = Candidate::from(m);
-            let constraints = plan.constraints.get(group)?;
-            if !candidate.open_to(&user) || !rules::sees(&user, m) || candidate.fits(constraints).is_err() {
-                return None;
-            }
-            rules::hold(&Asked { user: &user, deadlines: &policy.deadlines, now }, m, &hold).ok()
-        }
-    }
-
-    /// Why each group has too little; empty where it has enough.
-    async fn refusals(&self, user: &User, plan: &Plan) -> Result<Vec<String>> {
-        let mut told = Vec::with_capacity(plan.short.len());
-        for short in &plan.short {
-            told.push(match short {
-                None => String::new(),
-                Some(Short::Unfit(why)) => why.clone(),
-                Some(Short::NotReady(name)) => match self.machine_get(user, name).await {
-                    Ok(view) if view.machine.state == State::Ready => format!("machine {name} is not yours to hold"),
-                    Ok(view) => format!("machine {name} is {}, not ready", view.machine.state),
-                    Err(missing @ Error::NotFound { .. }) => missing.to_string(),
-                    Err(e) => return Err(e),
-                },
-            });
-        }
-        Ok(told)
     }
 
     /// Who is to hold it, if the caller may say so, and until when.
@@ -290,6 +241,69 @@ impl App {
             constraints.subnet = Some(Named { name: found.name.to_string(), is: found.cidr });
         }
         Ok(constraints)
+    }
+}
+
+/// Makes the answer of what each group of the plan got.
+type Answer<T> = fn(&Plan, &[Want], &[String], Vec<Vec<MachineView>>) -> Result<T>;
+
+/// Machines that somebody wants: all that is needed to answer the store.
+struct Wish<T> {
+    user: User,
+    policy: Arc<Policy>,
+    now: Timestamp,
+    wants: Vec<Want>,
+    hold: Hold,
+    enough: Enough,
+    answer: Answer<T>,
+    render: Render<T>,
+    crash: Crash,
+}
+
+impl<T: Send + 'static> Allocating for Wish<T> {
+    type Answer = T;
+
+    fn choose(&self, ready: &[Arc<Candidate>]) -> Plan {
+        plan(ready, &self.user, &self.wants)
+    }
+
+    fn judge(&self, plan: &Plan, named: &[MachineView]) -> Result<Vec<String>> {
+        let told = |short: &Option<Short>| match short {
+            None => String::new(),
+            Some(Short::Unfit(why)) => why.clone(),
+            Some(Short::NotReady(name)) => not_ready(&self.user, name, named),
+        };
+        let told: Vec<String> = plan.short.iter().map(told).collect();
+        self.enough.check(&told)?;
+        Ok(told)
+    }
+
+    fn hold(&self, plan: &Plan, group: usize, m: &Machine) -> Option<Change> {
+        let candidate = Candidate::from(m);
+        let constraints = plan.constraints.get(group)?;
+        if !candidate.open_to(&self.user) || !rules::sees(&self.user, m) || candidate.fits(constraints).is_err() {
+            return None;
+        }
+        rules::hold(&Asked { user: &self.user, deadlines: &self.policy.deadlines, now: self.now }, m, &self.hold).ok()
+    }
+
+    fn answer(&self, plan: &Plan, told: &[String], taken: Vec<Vec<MachineView>>) -> Result<T> {
+        (self.answer)(plan, &self.wants, told, taken)
+    }
+
+    fn render(&self, answer: &T) -> Vec<u8> {
+        self.crash.at(Point::VerbBeforeCommit, State::Allocated.as_str());
+        (self.render)(answer)
+    }
+}
+
+/// Why a machine that was named cannot be had, as far as this person may know of it.
+fn not_ready(user: &User, name: &str, named: &[MachineView]) -> String {
+    let is = |v: &&MachineView| v.machine.name.as_str() == name || v.machine.id.to_string() == name;
+    match named.iter().filter(|v| rules::sees(user, &v.machine)).find(is) {
+        Some(view) if view.machine.state == State::Ready => format!("machine {name} is not yours to hold"),
+        Some(view) => format!("machine {name} is {}, not ready", view.machine.state),
+        None => Error::not_found("machine", name).to_string(),
     }
 }
 

@@ -42,6 +42,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Ids or names of machines that were named and are not ready.
+    pub fn not_ready(&self) -> impl Iterator<Item = &str> {
+        self.short.iter().filter_map(|short| match short {
+            Some(Short::NotReady(name)) => Some(name.as_str()),
+            Some(Short::Unfit(_)) | None => None,
+        })
+    }
+
     /// Deals out what was taken for the groups: for each want in order what it gets, and its group.
     #[must_use]
     pub fn deal<T>(&self, wants: &[Want], taken: Vec<Vec<T>>) -> Vec<(Vec<T>, usize)> {

@@ -356,7 +356,9 @@ fn a_lease_ends_in_a_release_and_only_while_nothing_was_deployed() {
     // A rack that is away keeps no lease going, nor does it make the engine look later than its end.
     m.details.published = None;
     let away = Observation::default();
-    assert!(matches!(decide(&m, &away, &rules, at(99)), Decision::Wait { after, .. } if after == TimeDelta::seconds(1)));
+    assert!(
+        matches!(decide(&m, &away, &rules, at(99)), Decision::Wait { after, .. } if after == TimeDelta::seconds(1))
+    );
     assert!(matches!(decide(&m, &away, &rules, at(101)), Decision::Move { event: Event::Expire, .. }));
     for state in [State::Deployed, State::Ready, State::Broken, State::Rescue] {
         m.state = state;
@@ -372,7 +374,11 @@ fn deploying_ends_the_lease() {
     m.details.lease_expires = Some(at(100));
     let after = |event| {
         let edge = lifecycle::next(State::Allocated, event).unwrap();
-        Change::of(m.clone()).along(edge, "x", "y", &std::collections::BTreeMap::new(), at(5)).machine.details.lease_expires
+        Change::of(m.clone())
+            .along(edge, "x", "y", &std::collections::BTreeMap::new(), at(5))
+            .machine
+            .details
+            .lease_expires
     };
     assert_eq!((after(Event::Deploy), after(Event::Release), after(Event::Expire)), (None, None, None));
     assert_eq!(after(Event::Rescue), Some(at(100)), "rescue leads back to allocated");

@@ -2,21 +2,22 @@
 //!
 //! Choosing reads a snapshot and takes no lock. Taking is one transaction: of the machines that were chosen it takes the
 //! first that are still ready and that nobody else is at, and it looks at each again before it writes. So clients that
-//! choose the same machine at the same time go on to their next best instead of waiting or starting over.
+//! choose the same machine at the same time go on to their next best instead of waiting or starting over; and if all that
+//! were chosen are gone, it chooses anew before it gives its turn away.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use diesel::{ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _};
 use farrier_common::id::MachineId;
 
 use crate::{
     domain::{
         Error, Result,
         advance::Change,
-        allocation::{Candidate, Group},
+        allocation::{Candidate, Plan},
         lifecycle::State,
         machine::Machine,
     },
@@ -29,14 +30,14 @@ use crate::{
     },
 };
 
-use super::{MachineView, earliest, joined, locked, view, views, write, written};
+use super::{MachineView, earliest, joined, locked, row::MachineRow, view, views, write, written};
 
 /// SQLite takes 32,766 parameters in one statement; this many are quick.
 const AT_ONCE: usize = 500;
 /// More than so many candidates are not kept: they are parsed anew.
 const MOST_KEPT: usize = 50_000;
-/// How many machines more than are wanted a transaction may turn to when others were quicker.
-const SPARE: usize = 256;
+/// How often a transaction chooses.
+const ROUNDS: usize = 3;
 
 /// What was parsed of ready machines before, with the version that it was parsed of.
 #[derive(Debug, Default)]
@@ -65,101 +66,153 @@ impl Candidates {
     }
 }
 
-impl Store {
-    /// Shows all ready machines to `choose`, in no order, and answers what it makes of them. Machines that have not changed
-    /// since another call are not read again.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub async fn machines_choose<T, C>(&self, choose: C) -> Result<T>
-    where
-        T: Send + 'static,
-        C: FnOnce(&[Arc<Candidate>]) -> T + Send + 'static,
-    {
-        let cache = Arc::clone(&self.inner.candidates);
-        self.read(move |tx| {
-            let there = machines::table.filter(machines::state.eq(State::Ready.as_str()));
-            let rows: Vec<(String, i64)> = there.select((machines::id, machines::version)).load(tx.conn)?;
-            let ready = rows.iter().map(|(id, version)| Ok((parse("machines.id", id)?, *version)));
-            let (mut all, missing) = cache.known(&ready.collect::<Outcome<Vec<_>>>()?);
-            for some in missing.chunks(AT_ONCE) {
-                let ids = some.iter().map(ToString::to_string);
-                let found = joined().filter(machines::id.eq_any(ids.collect::<Vec<_>>())).load(tx.conn)?;
-                let each = views(tx, found)?.into_iter();
-                let parsed: Vec<_> = each.map(|v| (v.machine.version, Arc::new(Candidate::from(&v.machine)))).collect();
-                cache.keep(&parsed);
-                all.extend(parsed.into_iter().map(|(_, candidate)| candidate));
-            }
-            Ok(choose(&all))
-        })
-        .await
-    }
+/// Machines that somebody wants, as the store asks about them. It may be asked several times, inside a transaction.
+pub trait Allocating: Send + Sync + 'static {
+    /// What comes of it.
+    type Answer: Send + 'static;
 
-    /// Takes as many machines for each group as it wants, all in one transaction, and makes an answer of them. `hold` looks at
-    /// each machine as it is now, under its lock, and says what it becomes; `None`: it is not to be taken after all.
+    /// Who gets what of the machines that are ready.
+    fn choose(&self, ready: &[Arc<Candidate>]) -> Plan;
+
+    /// Why each group of the plan has too little; empty where it has enough. `named` are the machines that were named and are
+    /// not ready, as far as they exist.
     ///
     /// # Errors
-    /// [`Error::Conflict`]: some are gone, or somebody else is at them; nothing is taken. Choose again. With `patient` those
-    /// who are at them are waited for.
-    pub async fn machines_hold<T, H, A, R>(
+    /// It is too little for anything to be done.
+    fn judge(&self, plan: &Plan, named: &[MachineView]) -> Result<Vec<String>>;
+
+    /// What a machine becomes that is to be taken for a group, as it is now; `None`: it is not to be taken after all.
+    fn hold(&self, plan: &Plan, group: usize, machine: &Machine) -> Option<Change>;
+
+    /// The answer, from what each group got and what was judged.
+    ///
+    /// # Errors
+    /// That cannot be.
+    fn answer(&self, plan: &Plan, told: &[String], taken: Vec<Vec<MachineView>>) -> Result<Self::Answer>;
+
+    /// How the answer is kept.
+    fn render(&self, answer: &Self::Answer) -> Vec<u8>;
+}
+
+impl Store {
+    /// Chooses, and takes what was chosen in one transaction. With `patient` those who are at a machine are waited for.
+    ///
+    /// # Errors
+    /// It is too little. [`Error::Conflict`]: others are at what was chosen; nothing is taken, try again.
+    pub async fn machines_hold<A: Allocating>(
         &self,
         request: Option<&Request>,
-        groups: Vec<Group>,
+        allocating: Arc<A>,
         patient: bool,
-        hold: H,
-        answer: A,
-        render: R,
-    ) -> Result<Once<T>>
-    where
-        T: Send + 'static,
-        H: Fn(usize, &Machine) -> Option<Change> + Send + 'static,
-        A: FnOnce(Vec<Vec<MachineView>>) -> Result<T> + Send + 'static,
-        R: FnOnce(&T) -> Vec<u8> + Send + 'static,
-    {
-        self.once(request, render, move |tx| {
-            let texts = |g: &Group| -> Vec<String> {
-                g.candidates.iter().take(g.count + SPARE).map(ToString::to_string).collect()
-            };
-            let wanted: Vec<Vec<String>> = groups.iter().map(texts).collect();
-            if patient {
-                dialect::lock_machines(tx, &wanted.concat())?;
-            }
-            let mut held = Vec::with_capacity(groups.len());
-            for (number, (group, candidates)) in groups.iter().zip(&wanted).enumerate() {
-                held.push(take(tx, candidates, group.count, |m| hold(number, m))?);
-            }
-            Ok(answer(held)?)
-        })
+    ) -> Result<Once<A::Answer>> {
+        let (asked, cache) = (Arc::clone(&allocating), Arc::clone(&self.inner.candidates));
+        let mut plan = self
+            .read(move |tx| {
+                let plan = asked.choose(&ready(tx, &cache)?);
+                let named = named(tx, &plan)?;
+                Ok(asked.judge(&plan, &named).map(|told| (plan, told))?)
+            })
+            .await?;
+        let (rendering, cache) = (Arc::clone(&allocating), Arc::clone(&self.inner.candidates));
+        self.once(
+            request,
+            move |made| rendering.render(made),
+            move |tx| {
+                for round in 0..ROUNDS {
+                    if round > 0 {
+                        let again = allocating.choose(&ready(tx, &cache)?);
+                        let told = allocating.judge(&again, &named(tx, &again)?)?;
+                        plan = (again, told);
+                    }
+                    let (chosen, told) = &plan;
+                    if let Some(found) = find(tx, chosen, &*allocating, patient)? {
+                        let taken = found.into_iter().map(|group| take(tx, group)).collect::<Outcome<_>>()?;
+                        return Ok(allocating.answer(chosen, told, taken)?);
+                    }
+                }
+                let etag = "another".to_owned();
+                Err(Error::Conflict { name: "the set of ready machines".to_owned(), etag }.into())
+            },
+        )
         .await
     }
 }
 
-/// The first `count` of `candidates` that can be had.
-fn take(
-    tx: &mut Tx<'_>,
-    mut candidates: &[String],
-    count: usize,
-    hold: impl Fn(&Machine) -> Option<Change>,
-) -> Outcome<Vec<MachineView>> {
-    let mut held = Vec::with_capacity(count);
-    while held.len() < count {
-        let found = dialect::first_in_state(tx, candidates, State::Ready.as_str(), count - held.len())?;
-        // Those before the last that was found are found too, or others are at them.
-        let last = found.last().and_then(|last| candidates.iter().position(|id| id == last));
-        let Some(last) = last else { return Err(gone()) };
-        candidates = candidates.get(last + 1..).unwrap_or_default();
-        for id in found {
-            let id: MachineId = parse("machines.id", &id)?;
-            let Some((row, seen)) = locked(tx, id)?.zip(view(tx, id)?) else { continue };
-            let Some(change) = hold(&seen.machine) else { continue };
-            let due_at = earliest(row.due_at.map(utc), change.machine.due_at);
-            write::changed(tx, &row, change, due_at)?;
-            held.push(written(tx, id)?);
-        }
+/// All ready machines, in no order. Those that have not changed since they were read before are not read again.
+fn ready(tx: &mut Tx<'_>, cache: &Candidates) -> Outcome<Vec<Arc<Candidate>>> {
+    let there = machines::table.filter(machines::state.eq(State::Ready.as_str()));
+    let rows: Vec<(String, i64)> = there.select((machines::id, machines::version)).load(tx.conn)?;
+    let versions = rows.iter().map(|(id, version)| Ok((parse("machines.id", id)?, *version)));
+    let (mut all, missing) = cache.known(&versions.collect::<Outcome<Vec<_>>>()?);
+    for some in missing.chunks(AT_ONCE) {
+        let ids = some.iter().map(ToString::to_string);
+        let found = joined().filter(machines::id.eq_any(ids.collect::<Vec<_>>())).load(tx.conn)?;
+        // One that has left the state since the first query, which PostgreSQL lets happen in a write, is none.
+        let each = views(tx, found)?.into_iter().filter(|v| v.machine.state == State::Ready);
+        let parsed: Vec<_> = each.map(|v| (v.machine.version, Arc::new(Candidate::from(&v.machine)))).collect();
+        cache.keep(&parsed);
+        all.extend(parsed.into_iter().map(|(_, candidate)| candidate));
     }
-    Ok(held)
+    Ok(all)
 }
 
-fn gone() -> crate::store::error::StoreError {
-    Error::Conflict { name: "which machines are ready".to_owned(), etag: "another".to_owned() }.into()
+/// The machines that were named and are not ready, as far as they exist.
+fn named(tx: &mut Tx<'_>, plan: &Plan) -> Outcome<Vec<MachineView>> {
+    let mut all = Vec::new();
+    for name in plan.not_ready() {
+        let found = match name.parse::<MachineId>() {
+            Ok(id) => view(tx, id)?,
+            Err(_) => {
+                let found = joined().filter(machines::name.eq(name)).first(tx.conn).optional()?;
+                views(tx, found.into_iter().collect())?.pop()
+            }
+        };
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+/// A machine that is locked, and what it becomes.
+type Found = (MachineRow, Change);
+
+/// Locks what each group is to get; `None`: there is too little of it that nobody else is at.
+fn find(tx: &mut Tx<'_>, plan: &Plan, of: &impl Allocating, patient: bool) -> Outcome<Option<Vec<Vec<Found>>>> {
+    if patient {
+        let all = plan.groups.iter().flat_map(|g| &g.candidates).map(ToString::to_string);
+        dialect::lock_machines(tx, &all.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>())?;
+    }
+    let mut used = BTreeSet::new();
+    let mut all = Vec::with_capacity(plan.groups.len());
+    for (number, group) in plan.groups.iter().enumerate() {
+        let texts: Vec<String> = group.candidates.iter().map(ToString::to_string).collect();
+        let mut left: Vec<String> = texts.into_iter().filter(|id| !used.contains(id)).collect();
+        let mut found = Vec::with_capacity(group.count);
+        while found.len() < group.count {
+            let ids = dialect::first_in_state(tx, &left, State::Ready.as_str(), group.count - found.len())?;
+            // Those before the last that was found are found too, or others are at them.
+            let Some(last) = ids.last().and_then(|last| left.iter().position(|id| id == last)) else { return Ok(None) };
+            left.drain(..=last);
+            for text in ids {
+                let id: MachineId = parse("machines.id", &text)?;
+                let Some((row, seen)) = locked(tx, id)?.zip(view(tx, id)?) else { continue };
+                if let Some(change) = of.hold(plan, number, &seen.machine) {
+                    used.insert(text);
+                    found.push((row, change));
+                }
+            }
+        }
+        all.push(found);
+    }
+    Ok(Some(all))
+}
+
+fn take(tx: &mut Tx<'_>, found: Vec<Found>) -> Outcome<Vec<MachineView>> {
+    let mut held = Vec::with_capacity(found.len());
+    for (row, change) in found {
+        let id = change.machine.id;
+        let due_at = earliest(row.due_at.map(utc), change.machine.due_at);
+        write::changed(tx, &row, change, due_at)?;
+        held.push(written(tx, id)?);
+    }
+    Ok(held)
 }
