@@ -280,6 +280,7 @@ fn a_machine_for_programs() {
                   "size_bytes": 549755813888
                 }
               ],
+              "lease_expires_at": null,
               "name": "n1",
               "owner": "ann",
               "phase": "booting",
@@ -309,6 +310,7 @@ fn a_machine_for_programs() {
           "interfaces": [],
           "labels": {},
           "last_erase": [],
+          "lease_expires_at": null,
           "name": "n2",
           "owner": null,
           "phase": null,

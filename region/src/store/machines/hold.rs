@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _};
 use farrier_common::id::MachineId;
 
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-use super::{MachineView, earliest, joined, locked, row::MachineRow, view, views, write, written};
+use super::{MachineView, earliest, joined, row::MachineRow, view, views, write, written};
 
 /// SQLite takes 32,766 parameters in one statement; this many are quick.
 const AT_ONCE: usize = 500;
@@ -194,7 +194,9 @@ fn find(tx: &mut Tx<'_>, plan: &Plan, of: &impl Allocating, patient: bool) -> Ou
             left.drain(..=last);
             for text in ids {
                 let id: MachineId = parse("machines.id", &text)?;
-                let Some((row, seen)) = locked(tx, id)?.zip(view(tx, id)?) else { continue };
+                // Locked already.
+                let row = machines::table.find(&text).select(MachineRow::as_select()).first(tx.conn)?;
+                let Some(seen) = view(tx, id)? else { continue };
                 if let Some(change) = of.hold(plan, number, &seen.machine) {
                     used.insert(text);
                     found.push((row, change));
