@@ -1,5 +1,6 @@
 //! The commands, one module per noun: what the command line says, and the calls that it comes to.
 
+mod allocate;
 mod events;
 mod images;
 mod login;

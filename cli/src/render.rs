@@ -3,6 +3,7 @@
 //! **Invariant:** JSON field names are a contract with scripts. What is absent is `null`, enum words are in lower case
 //! with hyphens, times are RFC 3339 in UTC.
 
+pub(crate) mod allocations;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod images;

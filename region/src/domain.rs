@@ -1,6 +1,7 @@
 //! What machines are and what may happen to them. Pure: no runtime, no database, no wire, no clock.
 
 pub mod advance;
+pub mod allocation;
 pub mod boot_stages;
 pub mod decide;
 pub mod error;

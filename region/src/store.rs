@@ -48,7 +48,9 @@ mod users;
 
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
-pub use machines::{Claim, Claimed, Committed, Extra, Gone, MachineFilter, MachineView, NewMachine, Planned};
+pub use machines::{
+    Allocating, Claim, Claimed, Committed, Extra, Gone, MachineFilter, MachineView, NewMachine, Planned,
+};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
 pub use steps::{StepRow, TimelineRow};
@@ -83,6 +85,7 @@ struct Inner {
     work: Notify,
     events: watch::Sender<u64>,
     changes: Arc<Changes>,
+    candidates: Arc<machines::Candidates>,
 }
 
 /// What a transaction may do.
@@ -141,7 +144,16 @@ impl Store {
         let slots = Arc::new(Semaphore::new(connection::POOL_SIZE));
         let events = watch::Sender::new(0);
         let shared = writer.is_none();
-        let inner = Inner { pool, clock, slots, writer, work: Notify::new(), events, changes: Arc::default() };
+        let inner = Inner {
+            pool,
+            clock,
+            slots,
+            writer,
+            work: Notify::new(),
+            events,
+            changes: Arc::default(),
+            candidates: Arc::default(),
+        };
         Ok(Self { inner: Arc::new(inner), shared })
     }
 

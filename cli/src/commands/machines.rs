@@ -7,6 +7,7 @@ use farrier_proto::v1::{
 
 use super::{
     App,
+    allocate::{self, AllocateArgs},
     marks::{self, RemarkArgs, UpdateArgs},
     one_of,
     verbs::{self, BmcArgs, DeployArgs, Label, PowerWord},
@@ -39,13 +40,8 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Commission a new, ready or failed machine: BMC account, boot, inventory.
     Commission(CommissionArgs),
-    /// Take a ready machine for yourself.
-    Allocate {
-        /// Id or name [default: any ready machine].
-        machine: Option<String>,
-        #[command(flatten)]
-        wait: WaitArgs,
-    },
+    /// Take a ready machine for yourself or a project: the named one, or the cheapest that fits.
+    Allocate(Box<AllocateArgs>),
     /// Write an image to an allocated machine and boot it.
     Deploy(DeployArgs),
     /// Give a machine back: its disks are erased and it becomes ready.
@@ -160,7 +156,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Explain { machine, entries } => explain(app, machine, entries).await,
         Command::Create(args) => verbs::create(app, args).await,
         Command::Commission(args) => verbs::commission(app, args).await,
-        Command::Allocate { machine, wait } => verbs::allocate(app, machine.unwrap_or_default(), &wait).await,
+        Command::Allocate(args) => allocate::run(app, *args).await,
         Command::Deploy(args) => verbs::deploy(app, args).await,
         Command::Release(args) => verbs::release(app, args).await,
         Command::Abort { machine, comment, wait } => verbs::abort(app, machine, comment, &wait).await,

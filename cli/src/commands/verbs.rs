@@ -6,8 +6,8 @@ use farrier_common::secret::Secret;
 use farrier_proto::{
     convert,
     v1::{
-        AbortMachineRequest, AllocateMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest,
-        CreateMachineRequest, DeployMachineRequest, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest,
+        AbortMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest, CreateMachineRequest,
+        DeployMachineRequest, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest,
         machines_client::MachinesClient,
     },
 };
@@ -79,7 +79,7 @@ pub(crate) enum PowerWord {
 
 /// A label as the command line gives it.
 #[derive(Clone, Debug)]
-pub(crate) struct Label(String, String);
+pub(crate) struct Label(pub(super) String, pub(super) String);
 
 impl FromStr for Label {
     type Err = String;
@@ -121,14 +121,6 @@ pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Er
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).commission_machine(r).await);
     act(app, &client, &args.wait, Aim::Ready, call).await
-}
-
-/// Takes a machine out of the pool.
-pub(crate) async fn allocate(app: &App, machine: String, wait: &WaitArgs) -> Result<(), Error> {
-    let request = AllocateMachineRequest { options: options(), machine, ..AllocateMachineRequest::default() };
-    let client = app.client()?;
-    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).allocate_machine(r).await);
-    act(app, &client, wait, Aim::Allocated, call).await
 }
 
 /// Puts an image on a machine.

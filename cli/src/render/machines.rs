@@ -27,6 +27,7 @@ pub(crate) fn json(machine: &Machine) -> Value {
         "power": words::power(status.power),
         "power_observed_at": rfc3339(status.power_observed_at.as_ref()),
         "owner": filled(&intent.owner),
+        "lease_expires_at": rfc3339(intent.lease_expires_at.as_ref()),
         "image": filled(&intent.image),
         "pool": filled(&intent.pool),
         "zone": filled(&intent.zone),
@@ -174,6 +175,7 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair_if("Deadline", age(status.deadline.as_ref()))
         .pair("Power", format!("{power}{seen}"))
         .pair("Owner", intent.owner.clone())
+        .pair_if("Lease ends", rfc3339(intent.lease_expires_at.as_ref()))
         .pair("Image", intent.image.clone())
         .pair_if("Pool", Some(intent.pool.clone()))
         .pair_if("Zone", Some(intent.zone.clone()))

@@ -56,6 +56,8 @@ pub(crate) struct Script {
     /// The last verb's request.
     pub(crate) deploy: Option<DeployMachineRequest>,
     pub(crate) create: Option<CreateMachineRequest>,
+    pub(crate) allocate: Option<AllocateMachineRequest>,
+    pub(crate) batch: Option<AllocateMachinesRequest>,
     /// What each event stream does; a stream beyond these is silent.
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// From where each stream was opened.

@@ -27,6 +27,8 @@ use crate::population::Member;
 
 /// Longer than the region takes for any verb.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Of [`Region::lend`]: long enough to ask for something else before it ends.
+pub const LEASE: Duration = Duration::from_secs(8);
 const CONNECT: Duration = Duration::from_secs(10);
 const PAGE: i32 = 1000;
 const MOST_PAGES: usize = 1000;
@@ -186,9 +188,22 @@ impl Region {
     /// # Errors
     /// See [`DriveError`].
     pub async fn allocate(&self, machine: &str) -> Result<Machine, DriveError> {
+        self.hold(machine, 0).await
+    }
+
+    /// Takes a machine for [`LEASE`].
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn lend(&self, machine: &str) -> Result<Machine, DriveError> {
+        self.hold(machine, LEASE.as_secs()).await
+    }
+
+    async fn hold(&self, machine: &str, lease_seconds: u64) -> Result<Machine, DriveError> {
         let request = AllocateMachineRequest {
             options: once(),
             machine: machine.to_owned(),
+            lease_seconds,
             ..AllocateMachineRequest::default()
         };
         self.call(machine, request, |mut c, r| async move { c.allocate_machine(r).await }).await

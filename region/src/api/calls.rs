@@ -65,7 +65,6 @@ macro_rules! mutations {
 
 mutations! {
     CommissionMachineRequest machine,
-    AllocateMachineRequest machine,
     DeployMachineRequest machine,
     ReleaseMachineRequest machine comment,
     DeleteMachineRequest machine comment,
@@ -132,6 +131,51 @@ fn in_order(labels: &HashMap<String, String>) -> Vec<u8> {
     let mut labels: Vec<_> = labels.iter().collect();
     labels.sort();
     format!("{labels:?}").into_bytes()
+}
+
+impl Mutation for v1::AllocateMachineRequest {
+    fn options(&self) -> Option<&MutationOptions> {
+        self.options.as_ref()
+    }
+
+    fn target(&self) -> &str {
+        &self.machine
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        let (constraints, labels) = unlabelled(self.constraints.as_ref());
+        [Self { constraints, ..self.clone() }.encode_to_vec(), labels].concat()
+    }
+}
+
+impl Mutation for v1::AllocateMachinesRequest {
+    fn options(&self) -> Option<&MutationOptions> {
+        self.options.as_ref()
+    }
+
+    /// The first machine that is named.
+    fn target(&self) -> &str {
+        self.items.iter().map(|i| i.machine.as_str()).find(|m| !m.is_empty()).unwrap_or_default()
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        let mut rest = self.clone();
+        let mut labels = Vec::new();
+        for item in &mut rest.items {
+            let (constraints, of_item) = unlabelled(item.constraints.as_ref());
+            item.constraints = constraints;
+            labels.extend(of_item);
+        }
+        [rest.encode_to_vec(), labels].concat()
+    }
+}
+
+/// Constraints without their labels, which are a hash map and have no order of their own; and those in order.
+fn unlabelled(given: Option<&v1::AllocationConstraints>) -> (Option<v1::AllocationConstraints>, Vec<u8>) {
+    let mut labels: Vec<_> = given.map(|c| c.labels.iter().collect()).unwrap_or_default();
+    labels.sort();
+    let rest = given.map(|c| v1::AllocationConstraints { labels: std::collections::HashMap::new(), ..c.clone() });
+    (rest, format!("{labels:?}").into_bytes())
 }
 
 impl Api {

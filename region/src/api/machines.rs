@@ -1,5 +1,6 @@
 //! `farrier.v1.Machines`.
 
+mod allocate;
 mod layouts;
 mod parse;
 mod render;
@@ -57,7 +58,8 @@ impl Machines for Api {
 
     async fn allocate_machine(&self, request: Request<v1::AllocateMachineRequest>) -> Answer<v1::Machine> {
         self.mutate(("AllocateMachine", SHORT), request, render::machine, |app, ask, q| async move {
-            app.allocate(&ask, &q.machine).await
+            let given = allocate::constraints("constraints", q.constraints)?;
+            app.allocate(&ask, &q.machine, given, &allocate::terms(&q.project, q.lease_seconds)).await
         })
         .await
     }
@@ -142,7 +144,12 @@ impl Machines for Api {
         &self,
         request: Request<v1::AllocateMachinesRequest>,
     ) -> Answer<v1::AllocateMachinesResponse> {
-        self.unbuilt(request, "AllocateMachines").await
+        self.mutate(("AllocateMachines", SHORT), request, allocate::results, |app, ask, q| async move {
+            let terms = allocate::terms(&q.project, q.lease_seconds);
+            let (items, all) = allocate::batch(q)?;
+            app.allocate_many(&ask, items, all, &terms).await
+        })
+        .await
     }
 
     async fn rescue_machine(&self, request: Request<v1::RescueMachineRequest>) -> Answer<v1::Machine> {

@@ -1,5 +1,6 @@
 //! Reading machines and explaining them.
 
+mod allocate;
 mod create;
 mod delete;
 mod deploy;
@@ -30,6 +31,7 @@ use crate::{
     store::{MachineFilter, MachineView, TimelineRow},
 };
 
+pub use allocate::{Allocated, Given, Item, Terms};
 pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};
 pub use delete::Deleted;
@@ -154,7 +156,13 @@ fn work_or_rest(m: &Machine, allowed: &[&str]) -> String {
             format!("nothing happens by itself until it is commissioned, which needs the account of its BMC; {may}")
         }
         State::Ready => format!("nothing happens by itself until it is allocated; {may}"),
-        State::Allocated => format!("nothing happens by itself until its owner deploys or releases it; {may}"),
+        State::Allocated => match m.details.lease_expires {
+            Some(end) => {
+                let end = end.format("%F %T UTC");
+                format!("it is released by itself at {end} unless its owner deploys it before; {may}")
+            }
+            None => format!("nothing happens by itself until its owner deploys or releases it; {may}"),
+        },
         State::Deployed => format!("nothing happens by itself until it is released; {may}"),
         State::Broken => format!("nothing happens by itself until it is marked fixed; {may}"),
         State::Rescue

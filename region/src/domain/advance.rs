@@ -60,6 +60,9 @@ impl Change {
         m.details.boot_tries = 0;
         m.details.trouble_since = None;
         m.due_at = Some(now);
+        if !keeps_lease(edge.to) {
+            m.details.lease_expires = None;
+        }
         if edge.to == State::Ready {
             m.owner = None;
             m.details.skip_erase = false;
@@ -73,6 +76,20 @@ impl Change {
         self.edge = Some(edge);
         self
     }
+}
+
+/// A lease lasts while the machine is held without a deployment, also on the way into rescue and back. Deploying ends it:
+/// what runs is never wiped because a date has passed.
+const fn keeps_lease(state: State) -> bool {
+    matches!(
+        state,
+        State::Allocated
+            | State::EnteringRescue
+            | State::Rescue
+            | State::ExitingRescue
+            | State::FailedEnteringRescue
+            | State::FailedExitingRescue
+    )
 }
 
 /// When a state ends by itself.

@@ -112,7 +112,7 @@ pub fn owes_erase(m: &Machine) -> bool {
 #[must_use]
 pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> Decision {
     if m.state.class() != Class::Working {
-        return at_rest(m, seen);
+        return at_rest(m, seen, now);
     }
     if m.deadline.is_some_and(|d| now >= d) {
         let phase = m.work.phase.map_or("before its first step", Phase::as_str);
@@ -155,8 +155,19 @@ pub fn on_trouble(m: &Machine, effect: &Effect, trouble: &Trouble, rules: &Rules
     wait(patience(m.work.attempts), why)
 }
 
-fn at_rest(m: &Machine, seen: &Observation) -> Decision {
-    unpublished(m, seen).unwrap_or(Decision::Rest)
+fn at_rest(m: &Machine, seen: &Observation, now: Timestamp) -> Decision {
+    let lease = m.details.lease_expires.filter(|_| m.state == State::Allocated);
+    if let Some(end) = lease.filter(|end| now >= *end) {
+        let at = end.format("%F %T UTC");
+        return leave(Event::Expire, format!("its lease ended at {at}, and it was not deployed by then"));
+    }
+    match (unpublished(m, seen), lease.map(|end| end - now)) {
+        (Some(Decision::Wait { after, why }), Some(left)) => wait(after.min(left), why),
+        (Some(step), _) => step,
+        // The engine looks again when the lease ends; what the row tells stays.
+        (None, Some(left)) => wait(left, m.reason.clone()),
+        (None, None) => Decision::Rest,
+    }
 }
 
 fn begin(m: &Machine) -> Decision {

@@ -93,6 +93,8 @@ words! {
         Fail = "fail",
         /// The deadline of the state passed.
         Timeout = "timeout",
+        /// The lease of the allocation ended before the machine was deployed.
+        Expire = "expire",
         /// Back from rescue to ready.
         ReturnReady = "return-ready",
         /// Back from rescue to allocated.
@@ -190,6 +192,7 @@ pub const EDGES: &[Edge] = &[
 
     edge(S::Allocated,            E::Deploy,                 S::Deploying,            Owner),
     edge(S::Allocated,            E::Release,                S::Releasing,            Owner),
+    edge(S::Allocated,            E::Expire,                 S::Releasing,            Engine),
     edge(S::Allocated,            E::Rescue,                 S::EnteringRescue,       Owner),
     edge(S::Allocated,            E::MarkBroken,             S::Broken,               Admin),
 
@@ -280,7 +283,8 @@ impl Event {
             | E::Done
             | E::Recommission
             | E::Fail
-            | E::Timeout => true,
+            | E::Timeout
+            | E::Expire => true,
         }
     }
 }

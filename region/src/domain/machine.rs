@@ -139,6 +139,8 @@ pub struct Details {
     pub notes: String,
     /// Who keeps everybody from it.
     pub lock: Option<Lock>,
+    /// When the allocation ends by itself unless the machine is deployed by then.
+    pub lease_expires: Option<Timestamp>,
 }
 
 /// Somebody keeps everybody from a machine: see `verbs::lock`.
@@ -207,6 +209,8 @@ pub struct Hardware {
     pub disks: Vec<Disk>,
     /// Physical network interfaces.
     pub nics: Vec<Nic>,
+    /// Display and 3D controllers that are not the console's.
+    pub gpus: Vec<Gpu>,
 }
 
 /// A fixed disk.
@@ -243,6 +247,18 @@ pub struct Nic {
     pub carrier: bool,
     /// Megabits per second; 0 if unknown.
     pub speed_mbps: u32,
+}
+
+/// A display or 3D controller on the PCI bus that is not the console's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gpu {
+    /// Such as 0000:65:00.0.
+    pub pci_address: String,
+    /// Four hex digits, such as 10de.
+    pub vendor_id: String,
+    /// Four hex digits.
+    pub device_id: String,
 }
 
 /// Proof that one disk was wiped.

@@ -105,15 +105,37 @@ pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>) -> Result<Ch
     Ok(asked.go(Change::of(after), edge, "asked to commission"))
 }
 
+/// For whom a machine is held, and how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Who holds it.
+    pub owner: Owner,
+    /// His name, for the log.
+    pub name: String,
+    /// When it ends by itself unless the machine is deployed by then.
+    pub lease_expires: Option<Timestamp>,
+}
+
 /// Hold the machine for the caller.
 ///
 /// # Errors
 /// Refused or denied.
 pub fn allocate(asked: &Asked<'_>, m: &Machine) -> Result<Change> {
+    let (owner, name) = (Owner::User(asked.user.id), asked.user.name.to_string());
+    hold(asked, m, &Hold { owner, name, lease_expires: None })
+}
+
+/// Hold the machine for somebody. That the caller may do so in his name has been checked.
+///
+/// # Errors
+/// Refused or denied.
+pub fn hold(asked: &Asked<'_>, m: &Machine, hold: &Hold) -> Result<Change> {
     let edge = edge(asked.user, m, Event::Allocate)?;
     let mut after = m.clone();
-    after.owner = Some(Owner::User(asked.user.id));
-    Ok(asked.go(Change::of(after), edge, &format!("allocated to {}", asked.user.name)))
+    after.owner = Some(hold.owner);
+    after.details.lease_expires = hold.lease_expires;
+    let until = hold.lease_expires.map_or_else(String::new, |end| format!(" until {}", end.format("%F %T UTC")));
+    Ok(asked.go(Change::of(after), edge, &format!("allocated to {}{until}", hold.name)))
 }
 
 /// Install an operating system.

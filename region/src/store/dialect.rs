@@ -1,11 +1,14 @@
 //! What the two databases do differently. Nothing else in the store asks which one it is.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDateTime;
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult,
     RunQueryDsl as _,
     connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager},
     dsl::auto_type,
+    sql_types,
 };
 
 use super::{Mode, Tx, connection::AnyConnection, schema::machines};
@@ -72,6 +75,47 @@ pub(super) fn claimable(tx: &mut Tx<'_>, now: NaiveDateTime, limit: i64) -> Quer
     match tx.conn {
         AnyConnection::Pg(c) => query.for_update().skip_locked().load(c),
         AnyConnection::Sqlite(c) => query.load(c),
+    }
+}
+
+/// The first `limit` machines of `ids` that are in the state, in the order given, locked. Those that another transaction
+/// holds just now are passed over, so that a thousand who want the same machine do not wait for each other.
+pub(super) fn first_in_state(tx: &mut Tx<'_>, ids: &[String], state: &str, limit: usize) -> QueryResult<Vec<String>> {
+    match tx.conn {
+        // The rows are locked one after the other, as the limit asks for them.
+        AnyConnection::Pg(c) => diesel::sql_query(
+            "SELECT machines.id AS id FROM unnest($1) WITH ORDINALITY AS wanted (id, place) \
+             JOIN machines ON machines.id = wanted.id WHERE machines.state = $2 \
+             ORDER BY wanted.place LIMIT $3 FOR UPDATE OF machines SKIP LOCKED",
+        )
+        .bind::<sql_types::Array<sql_types::Text>, _>(ids)
+        .bind::<sql_types::Text, _>(state)
+        .bind::<sql_types::BigInt, _>(super::convert::limit(limit))
+        .load::<Found>(c)
+        .map(|found| found.into_iter().map(|f| f.id).collect()),
+        AnyConnection::Sqlite(c) => {
+            let theirs = machines::table.filter(machines::id.eq_any(ids)).filter(machines::state.eq(state));
+            let found: BTreeSet<String> = theirs.select(machines::id).load(c)?.into_iter().collect();
+            Ok(ids.iter().filter(|id| found.contains(*id)).take(limit).cloned().collect())
+        }
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Found {
+    #[diesel(sql_type = sql_types::Text)]
+    id: String,
+}
+
+/// Keeps other writers from the rows of these machines until the transaction ends; waits for those that are at them now. All
+/// who do this lock in the same order, so that none waits for another in a circle.
+pub(super) fn lock_machines(tx: &mut Tx<'_>, ids: &[String]) -> QueryResult<()> {
+    match tx.conn {
+        AnyConnection::Pg(c) => {
+            let theirs = machines::table.filter(machines::id.eq_any(ids)).order(machines::id.asc());
+            theirs.select(machines::id).for_update().load::<String>(c).map(drop)
+        }
+        AnyConnection::Sqlite(_) => Ok(()),
     }
 }
 

@@ -39,12 +39,15 @@ use super::{
 mod apply;
 mod delete;
 mod engine;
+mod hold;
 mod row;
 mod write;
 
 pub use apply::Planned;
 pub use delete::Gone;
 pub use engine::{Claim, Claimed, Committed};
+pub use hold::Allocating;
+pub(super) use hold::Candidates;
 
 use row::{InterfaceRow, MachineRow};
 

@@ -1,6 +1,12 @@
 //! The API, over TLS, against SQLite. No engine runs: machines are where the tests put them.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests: panic and print are their language")]
 
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/race.rs"]
+mod race;
+
+mod allocation;
 mod daemon;
 mod gateway;
 mod images;

@@ -7,6 +7,7 @@ mod postgres;
 
 mod world;
 
+mod allocation;
 mod catalogue;
 mod claims;
 mod failures;

@@ -282,6 +282,7 @@ fn a_machine_for_programs() {
                   "size_bytes": 549755813888
                 }
               ],
+              "lease_expires_at": null,
               "lock": null,
               "name": "n1",
               "notes": null,
@@ -316,6 +317,7 @@ fn a_machine_for_programs() {
           "interfaces": [],
           "labels": {},
           "last_erase": [],
+          "lease_expires_at": null,
           "lock": null,
           "name": "n2",
           "notes": null,

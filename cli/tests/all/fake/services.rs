@@ -216,7 +216,9 @@ impl Machines for Region {
         self.verb(request.into_inner().options, MachineState::Commissioning)
     }
     async fn allocate_machine(&self, request: Request<AllocateMachineRequest>) -> Answer<Machine> {
-        self.verb(request.into_inner().options, MachineState::Allocated)
+        let request = request.into_inner();
+        self.script(|s| s.allocate = Some(request.clone()));
+        self.verb(request.options, MachineState::Allocated)
     }
     async fn deploy_machine(&self, request: Request<DeployMachineRequest>) -> Answer<Machine> {
         let request = request.into_inner();
@@ -252,8 +254,13 @@ impl Machines for Region {
     async fn test_machine(&self, _: Request<TestMachineRequest>) -> Answer<Machine> {
         self.absent()
     }
-    async fn allocate_machines(&self, _: Request<AllocateMachinesRequest>) -> Answer<AllocateMachinesResponse> {
-        self.absent()
+    async fn allocate_machines(&self, request: Request<AllocateMachinesRequest>) -> Answer<AllocateMachinesResponse> {
+        let request = request.into_inner();
+        let machine = self.verb(request.options.clone(), MachineState::Allocated)?.into_inner();
+        self.script(|s| s.batch = Some(request));
+        let none = AllocationResult { refusal: "1 ready: 1 lacks tag gpu".to_owned(), ..AllocationResult::default() };
+        let results = vec![AllocationResult { machine: Some(machine), ..AllocationResult::default() }, none];
+        Ok(Response::new(AllocateMachinesResponse { results }))
     }
     async fn rescue_machine(&self, _: Request<RescueMachineRequest>) -> Answer<Machine> {
         self.absent()

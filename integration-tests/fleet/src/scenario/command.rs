@@ -28,6 +28,8 @@ words! {
         Commission = "commission",
         /// `allocate SELECTOR`.
         Allocate = "allocate",
+        /// `lend SELECTOR`: allocate with a lease of some seconds.
+        Lend = "lend",
         /// `deploy SELECTOR`.
         Deploy = "deploy",
         /// `release SELECTOR`.
@@ -92,6 +94,8 @@ words! {
         Commission = "commission",
         /// For the administrator.
         Allocate = "allocate",
+        /// The same, for [`crate::drive::LEASE`].
+        Lend = "lend",
         /// The small system.
         Deploy = "deploy",
         /// With a wipe.
@@ -311,6 +315,7 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
         Name::Add => Command::Say(Verb::Add, who(words)?),
         Name::Commission => Command::Say(Verb::Commission, who(words)?),
         Name::Allocate => Command::Say(Verb::Allocate, who(words)?),
+        Name::Lend => Command::Say(Verb::Lend, who(words)?),
         Name::Deploy => Command::Say(Verb::Deploy, who(words)?),
         Name::Release => Command::Say(Verb::Release, who(words)?),
         Name::Abort => Command::Say(Verb::Abort, who(words)?),

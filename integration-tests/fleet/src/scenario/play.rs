@@ -320,6 +320,7 @@ impl Stage {
                     Verb::Add => region.add(&member).await,
                     Verb::Commission => region.commission(&name, &member).await,
                     Verb::Allocate => region.allocate(&name).await,
+                    Verb::Lend => region.lend(&name).await,
                     Verb::Deploy => region.deploy(&name, SYSTEM).await,
                     Verb::Release => region.release(&name).await,
                     Verb::Abort => region.abort(&name).await,

@@ -14,7 +14,7 @@ use crate::{
     app::gateway::{Beat, Identity, NewRack, Report, Step},
     domain::{
         Error, Result,
-        machine::{Disk, DiskErasure, Hardware, Nic},
+        machine::{Disk, DiskErasure, Gpu, Hardware, Nic},
     },
 };
 
@@ -153,7 +153,12 @@ fn hardware(h: &v1::Hardware) -> Result<Hardware> {
         memory_bytes: h.memory_bytes,
         disks: h.disks.iter().map(disk).collect(),
         nics: h.nics.iter().map(nic).collect(),
+        gpus: h.gpus.iter().take(MOST_NICS).map(gpu).collect(),
     })
+}
+
+fn gpu(g: &v1::Gpu) -> Gpu {
+    Gpu { pci_address: cut(&g.pci_address), vendor_id: cut(&g.vendor_id), device_id: cut(&g.device_id) }
 }
 
 fn disk(d: &v1::Disk) -> Disk {

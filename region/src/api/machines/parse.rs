@@ -34,7 +34,7 @@ pub(super) fn new_machine(q: v1::CreateMachineRequest) -> Result<NewMachine> {
         architecture: parse::architecture("architecture", q.architecture)?,
         macs: parse::macs("macs", &q.macs)?,
         bmc: bmc(q.bmc.ok_or_else(|| Error::invalid("bmc", "is required"))?)?,
-        labels: labels(q.labels)?,
+        labels: labels("labels", q.labels)?,
         pool: q.pool,
         zone: parse::optional("zone", &q.zone)?,
         tags: update::tags(&q.tags)?,
@@ -51,7 +51,7 @@ pub(super) fn new_live(q: v1::AddLiveMachineRequest) -> Result<NewLive> {
         architecture: parse::architecture("architecture", q.architecture)?,
         macs: parse::macs("macs", &q.macs)?,
         bmc: q.bmc.map(bmc).transpose()?,
-        labels: labels(q.labels)?,
+        labels: labels("labels", q.labels)?,
         pool: q.pool,
         zone: parse::optional("zone", &q.zone)?,
         tags: update::tags(&q.tags)?,
@@ -84,19 +84,20 @@ fn printable(field: &str, text: &str, most: usize) -> Result<()> {
     if fits { Ok(()) } else { Err(Error::invalid(field, format!("must be 1 to {most} printable ASCII characters"))) }
 }
 
-fn labels(given: HashMap<String, String>) -> Result<BTreeMap<String, String>> {
+/// Free-form labels, in the field of that name.
+pub(super) fn labels(field: &str, given: HashMap<String, String>) -> Result<BTreeMap<String, String>> {
     if given.len() > MOST_LABELS {
-        return Err(Error::invalid("labels", format!("at most {MOST_LABELS} are kept")));
+        return Err(Error::invalid(field, format!("at most {MOST_LABELS} are kept")));
     }
     for (key, value) in &given {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
         if !(1..=MOST_KEY).contains(&key.len()) || !key.bytes().all(word) {
             let why = format!("a key has 1 to {MOST_KEY} of a-z, A-Z, 0-9, '.', '_', '-' and '/'");
-            return Err(Error::invalid("labels", why));
+            return Err(Error::invalid(field, why));
         }
         if value.chars().count() > MOST_VALUE || value.chars().any(char::is_control) {
             let why = format!("has at most {MOST_VALUE} characters, none of them control characters");
-            return Err(Error::invalid(format!("labels[{key}]"), why));
+            return Err(Error::invalid(format!("{field}[{key}]"), why));
         }
     }
     Ok(given.into_iter().collect())
@@ -190,12 +191,12 @@ mod tests {
 
     #[test]
     fn labels_are_bounded() {
-        let one = |k: &str, v: &str| labels(HashMap::from([(k.to_owned(), v.to_owned())]));
+        let one = |k: &str, v: &str| labels("labels", HashMap::from([(k.to_owned(), v.to_owned())]));
         assert!(one("site/row", "a 7").is_ok());
         assert!(one("", "x").is_err());
         assert!(one("a b", "x").is_err());
         assert!(one("a", "x\n").is_err());
         assert!(one("a", &"x".repeat(257)).is_err());
-        assert!(labels((0..65).map(|n| (format!("k{n}"), String::new())).collect()).is_err());
+        assert!(labels("labels", (0..65).map(|n| (format!("k{n}"), String::new())).collect()).is_err());
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     app::machines::{Deleted, Explanation, Live},
     domain::{
         boot_stages::Stage,
-        machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Lock, Machine, Nic},
+        machine::{Bmc, Disk, DiskErasure, Gpu, Hardware, Interface, Lock, Machine, Nic},
     },
     store::{MachineView, TimelineRow},
 };
@@ -77,6 +77,7 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         lock: details.lock.as_ref().map(lock),
         storage: details.storage.as_ref().map(layouts::storage),
         network: details.network.as_ref().map(layouts::network),
+        lease_expires_at: details.lease_expires.map(time_to_wire),
         ..v1::MachineIntent::default()
     }
 }
@@ -154,8 +155,12 @@ fn hardware(h: &Hardware) -> v1::Hardware {
         memory_bytes: h.memory_bytes,
         disks: h.disks.iter().map(disk).collect(),
         nics: h.nics.iter().map(nic).collect(),
-        gpus: Vec::new(),
+        gpus: h.gpus.iter().map(gpu).collect(),
     }
+}
+
+fn gpu(g: &Gpu) -> v1::Gpu {
+    v1::Gpu { pci_address: g.pci_address.clone(), vendor_id: g.vendor_id.clone(), device_id: g.device_id.clone() }
 }
 
 fn disk(d: &Disk) -> v1::Disk {

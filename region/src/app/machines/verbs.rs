@@ -5,10 +5,7 @@ use std::net::Ipv4Addr;
 use farrier_common::{hardware::BmcProtocol, id::RackId, secret::Secret};
 
 use super::{
-    super::{
-        App,
-        context::{Ask, needs},
-    },
+    super::{App, context::Ask},
     user_data_purpose,
 };
 use crate::{
@@ -16,18 +13,15 @@ use crate::{
     domain::{
         Error, Result,
         advance::Change,
-        lifecycle::State,
         machine::{Bmc, Machine},
         user::Role,
         verbs::{self as rules, Asked, Keep},
     },
-    store::{Extra, MachineFilter, MachineView, Once},
+    store::{Extra, MachineView, Once},
 };
 
 /// How often a verb is tried when the engine changes the machine at the same time.
-const TRIES: usize = 8;
-/// How many ready machines are looked at when any will do.
-const CANDIDATES: usize = 50;
+pub(super) const TRIES: usize = 8;
 
 /// A BMC and an account on it that exists.
 #[derive(Clone, Debug)]
@@ -84,46 +78,6 @@ impl App {
             Ok((change, self.given_password(m, bmc.as_ref())))
         })
         .await
-    }
-
-    /// Holds a machine for the caller: the named one, or with an empty name any that is ready.
-    ///
-    /// # Errors
-    /// Refused, denied, or none is ready.
-    pub async fn allocate(&self, ask: &Ask<MachineView>, which: &str) -> Result<Once<MachineView>> {
-        if !which.is_empty() {
-            return self
-                .change(ask, which, "allocate", |asked, m| Ok((rules::allocate(asked, m)?, Extra::default())))
-                .await;
-        }
-        needs(&ask.user, Role::User, "allocate machines")?;
-        if ask.etag.is_some() {
-            return Err(Error::invalid(
-                "options.etag",
-                "makes sense only for a named machine; name one or leave it out",
-            ));
-        }
-        for _ in 0..TRIES {
-            if let Some(done) = self.allocate_one_of_many(ask).await? {
-                return Ok(done);
-            }
-        }
-        Err(Error::Unavailable("others allocate machines at the same time; try again".to_owned()))
-    }
-
-    /// `None`: somebody else was quicker.
-    async fn allocate_one_of_many(&self, ask: &Ask<MachineView>) -> Result<Option<Once<MachineView>>> {
-        let filter = MachineFilter { states: vec![State::Ready], hide: Vec::new() };
-        let (mut ready, _) = self.store.machine_list(filter, None, CANDIDATES).await?;
-        ready.sort_by(|a, b| a.machine.name.cmp(&b.machine.name));
-        let Some(view) = ready.iter().find(|v| v.machine.details.lock.is_none()) else {
-            return Err(Error::Exhausted("no machine is ready; see which are commissioning or releasing".to_owned()));
-        };
-        let change = rules::allocate(&self.asked(ask), &view.machine)?;
-        match self.apply(ask, view, change, Extra::default()).await {
-            Err(Error::Conflict { .. }) => Ok(None),
-            other => other.map(Some),
-        }
     }
 
     /// Gives a machine back.

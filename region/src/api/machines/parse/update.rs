@@ -26,7 +26,7 @@ pub(in crate::api::machines) fn wishes(q: &v1::UpdateMachineRequest) -> Result<W
                 wishes.zone = Some(parse::optional("zone", &q.zone)?.unwrap_or_else(pool::default_zone));
             }
             Field::Tags => wishes.tags = Some(tags(&q.tags)?),
-            Field::Labels => wishes.labels = Some(labels(q.labels.clone())?),
+            Field::Labels => wishes.labels = Some(labels("labels", q.labels.clone())?),
             Field::Notes => wishes.notes = Some(notes(q.notes.clone())?),
         }
     }
