@@ -45,6 +45,7 @@ mod users;
 
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
+pub use events::{EventBatch, EventScope, PRUNED_AT_ONCE};
 pub use machines::{Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
