@@ -93,6 +93,8 @@ pub(crate) async fn until_rest(
                 view.lost(&why);
                 continue;
             }
+            // Where the machine is, is read below.
+            Ok(Some(Update::Resync(_))) => {}
             Ok(Some(Update::Failed(error))) => return Err(error),
             Ok(None) => return Err(Error::Nonsense("the event stream ended without a reason".to_owned())),
             Err(_) => silent = true,

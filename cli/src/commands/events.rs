@@ -62,6 +62,7 @@ pub(crate) async fn watch(app: &App, args: WatchArgs) -> Result<(), Error> {
         match update {
             Update::Event(event) if app.out.is_json() => app.out.text(&render::json(&event).to_string())?,
             Update::Event(event) => app.out.text(&render::line(&event))?,
+            Update::Resync(why) => app.out.note(&format!("some events are left out: {why}; going on from now")),
             Update::Lost(why) => app.out.note(&format!("waiting for the region: {why}")),
             Update::Failed(error) => return Err(error),
         }

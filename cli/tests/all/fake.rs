@@ -34,6 +34,10 @@ pub(crate) const TOKEN: &str = "t0ken";
 pub(crate) enum Step {
     /// Sends an event.
     Send(Event),
+    /// Sends a bookmark.
+    Bookmark(i64),
+    /// Tells that the stream cannot go on, and ends it.
+    Resync(&'static str),
     /// The machine becomes this, silently.
     Become(MachineState, &'static str),
     /// The stream breaks.

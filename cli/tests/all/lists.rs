@@ -49,6 +49,28 @@ async fn watching_goes_on_after_a_break_and_ends_when_it_is_forbidden() {
 }
 
 #[tokio::test]
+async fn a_bookmark_moves_the_place_to_go_on_from_and_a_resync_is_told() {
+    let fake = Fake::start().await;
+    fake.script(|s| {
+        s.streams = [
+            vec![Step::Bookmark(30), Step::Break(Status::unavailable("restart"))],
+            vec![Step::Resync("the log begins at revision 40")],
+            vec![
+                Step::Send(event(41, MachineState::Deployed, "")),
+                Step::Break(Status::permission_denied("no longer")),
+            ],
+        ]
+        .into();
+    });
+    let ran = fake.run(&["watch", "-o", "json"]).await;
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert_eq!(ran.json()["revision"], json!(41));
+    assert!(ran.stderr.contains("some events are left out: the log begins at revision 40"), "{}", ran.stderr);
+    let watched: Vec<_> = fake.script(|s| s.watched.iter().map(|w| w.after_revision).collect());
+    assert_eq!(watched, [7, 30, 7], "from the bookmark, then from what a list says is now");
+}
+
+#[tokio::test]
 async fn a_closed_pipe_is_the_end() {
     let fake = Fake::start().await;
     let farrier = env!("CARGO_BIN_EXE_farrier");
