@@ -4,11 +4,13 @@ pub mod advance;
 pub mod decide;
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod image;
 pub mod lifecycle;
 pub mod machine;
 pub mod network;
 pub mod observation;
+pub mod order;
 pub mod pool;
 pub mod rack;
 #[cfg(test)]
