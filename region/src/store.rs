@@ -46,7 +46,10 @@ mod users;
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
 pub use events::{EventBatch, EventScope, PRUNED_AT_ONCE};
-pub use machines::{Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
+pub use machines::{
+    Claim, Claimed, Committed, Extra, MOST_SCANNED, MachineFilter, MachinePage, MachineQuery, MachineView, NewMachine,
+    Place,
+};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
 pub use steps::{StepRow, TimelineRow};

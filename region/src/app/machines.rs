@@ -1,7 +1,8 @@
-//! Reading machines and explaining them.
+//! Reading a machine and explaining it.
 
 mod create;
 mod deploy;
+mod list;
 mod naming;
 mod power;
 mod user_data;
@@ -9,24 +10,22 @@ mod verbs;
 
 use farrier_common::clock::Timestamp;
 
-use super::{
-    App,
-    context::{Listed, Page},
-};
+use super::App;
 use crate::{
     domain::{
         Error, Result,
         lifecycle::{Class, Event, State},
         machine::Machine,
-        user::{Role, User},
+        user::User,
         verbs as rules,
     },
-    store::{MachineFilter, MachineView, TimelineRow},
+    store::{MachineView, TimelineRow},
 };
 
 pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};
 pub use deploy::Wanted;
+pub use list::Wish;
 pub use power::PowerAction;
 pub use user_data::MOST_USER_DATA;
 pub(super) use user_data::purpose as user_data_purpose;
@@ -55,22 +54,6 @@ impl App {
     pub async fn machine_get(&self, user: &User, which: &str) -> Result<MachineView> {
         let found = self.store.machine_find(which).await?;
         found.filter(|v| rules::sees(user, &v.machine)).ok_or_else(|| Error::not_found("machine", which))
-    }
-
-    /// A page of the machines in one of `states` (empty: any), and the event log's revision when it was read.
-    ///
-    /// # Errors
-    /// The page token is foreign.
-    pub async fn machine_list(
-        &self,
-        user: &User,
-        states: Vec<State>,
-        page: &Page,
-    ) -> Result<(Listed<MachineView>, i64)> {
-        let hide = if user.role == Role::Admin { Vec::new() } else { vec![State::New] };
-        let filter = MachineFilter { states, hide };
-        let (items, revision) = self.store.machine_list(filter, page.after()?, page.size + 1).await?;
-        Ok((page.cut(items, |v| v.machine.id.to_string()), revision))
     }
 
     /// Why a machine is where it is, with the `size` newest entries of its timeline.

@@ -100,7 +100,7 @@ words! {
 }
 
 /// What a field is made of, from which follows how it is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// Free text.
     Text,
@@ -322,7 +322,7 @@ impl Test {
         let Value::Text(pieces) = &self.value else { return !found.is_empty() };
         match self.op {
             Op::Ne => !fits(pieces, found),
-            Op::Has if self.field.kind() == Kind::Text || self.field == Field::Labels => has(pieces, found),
+            Op::Has if matches!(self.field.kind(), Kind::Text | Kind::Map) => has(pieces, found),
             Op::Eq | Op::Has | Op::Lt | Op::Le | Op::Gt | Op::Ge => fits(pieces, found),
         }
     }

@@ -37,12 +37,15 @@ use super::{
 };
 
 mod engine;
+mod light;
+mod list;
 mod row;
 mod write;
 
 pub use engine::{Claim, Claimed, Committed};
+pub use list::{MOST_SCANNED, MachinePage, MachineQuery, Place};
 
-use row::{InterfaceRow, MachineRow};
+use row::{Detail, InterfaceRow, MachineRow};
 
 /// A machine with the names that go with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,11 +161,8 @@ impl Store {
         self.read(move |tx| {
             let revision = events::revision(tx)?;
             let mut query = joined().into_boxed().order(machines::id.asc()).limit(rows(limit));
-            if !filter.states.is_empty() {
-                query = query.filter(machines::state.eq_any(words(&filter.states)));
-            }
-            if !filter.hide.is_empty() {
-                query = query.filter(machines::state.ne_all(words(&filter.hide)));
+            for condition in list::conditions(&filter) {
+                query = query.filter(condition);
             }
             if let Some(after) = after {
                 query = query.filter(machines::id.gt(after.to_string()));
@@ -364,6 +364,10 @@ fn view(tx: &mut Tx<'_>, id: MachineId) -> Outcome<Option<MachineView>> {
 }
 
 fn views(tx: &mut Tx<'_>, found: Vec<Joined>) -> Outcome<Vec<MachineView>> {
+    views_with(tx, found, Detail::Whole)
+}
+
+fn views_with(tx: &mut Tx<'_>, found: Vec<Joined>, detail: Detail) -> Outcome<Vec<MachineView>> {
     let ids: Vec<&str> = found.iter().map(|(row, ..)| row.id.as_str()).collect();
     let nics: Vec<InterfaceRow> = interfaces::table
         .filter(interfaces::machine.eq_any(ids))
@@ -378,7 +382,7 @@ fn views(tx: &mut Tx<'_>, found: Vec<Joined>) -> Outcome<Vec<MachineView>> {
     let each = found.into_iter().map(|(row, owner, rack, pool, project)| {
         let interfaces = of.remove(&row.id).unwrap_or_default();
         Ok(MachineView {
-            machine: (row, interfaces).try_into()?,
+            machine: (row, interfaces, detail).try_into()?,
             owner: owner.map(|n| parse("users.name", &n)).transpose()?,
             rack: rack.map(|n| parse("racks.name", &n)).transpose()?,
             pool: parse("pools.name", &pool.unwrap_or_default())?,
