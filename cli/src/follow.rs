@@ -38,6 +38,8 @@ pub(crate) enum Update {
     Resync(String),
     /// The stream broke and is being opened again. Said once per break.
     Lost(String),
+    /// It is open again.
+    Resumed,
     /// It cannot be followed any further; the last update.
     Failed(Error),
 }
@@ -53,7 +55,7 @@ impl Follow {
     /// Follows one machine (id or name), or all if empty, from the event after `after` on.
     pub(crate) fn start(client: &Client, machine: &str, after: i64) -> Self {
         let (sender, updates) = mpsc::channel(64);
-        let follower = Follower { client: client.clone(), machine: machine.to_owned(), after, sender };
+        let follower = Follower { client: client.clone(), machine: machine.to_owned(), after, lost: false, sender };
         Self { updates, task: tokio::spawn(follower.run()) }
     }
 
@@ -75,6 +77,8 @@ struct Follower {
     client: Client,
     machine: String,
     after: i64,
+    /// It was said that the stream broke.
+    lost: bool,
     sender: mpsc::Sender<Update>,
 }
 
@@ -112,8 +116,11 @@ impl Follower {
                 let _ = self.sender.send(Update::Failed(self.client.failed(status, SHORT))).await;
                 return;
             }
-            if breaks == 1 && self.sender.send(Update::Lost(status.message().to_owned())).await.is_err() {
-                return;
+            if breaks == 1 {
+                self.lost = true;
+                if self.sender.send(Update::Lost(status.message().to_owned())).await.is_err() {
+                    return;
+                }
             }
             BACKOFF.pause(breaks).await;
         }
@@ -138,21 +145,36 @@ impl Follower {
         };
         loop {
             match stream.message().await {
-                Ok(Some(message)) => match message.update {
-                    Some(watch_events_response::Update::Event(event)) => {
-                        self.after = self.after.max(event.revision);
-                        if self.sender.send(Update::Event(Box::new(event))).await.is_err() {
-                            return End::Unwanted;
-                        }
+                Ok(Some(message)) => {
+                    if let Some(end) = self.take(message).await {
+                        return end;
                     }
-                    Some(watch_events_response::Update::Bookmark(mark)) => self.after = self.after.max(mark.revision),
-                    Some(watch_events_response::Update::Resync(resync)) => return End::Resync(resync),
-                    // Something that this version does not know.
-                    None => {}
-                },
+                }
                 Ok(None) => return End::Broken(Status::unavailable("the region ended the event stream")),
                 Err(status) => return End::Broken(status),
             }
+        }
+    }
+}
+
+impl Follower {
+    /// Hands a message on; tells if it is the last.
+    async fn take(&mut self, message: WatchEventsResponse) -> Option<End> {
+        if std::mem::take(&mut self.lost) && self.sender.send(Update::Resumed).await.is_err() {
+            return Some(End::Unwanted);
+        }
+        match message.update {
+            Some(watch_events_response::Update::Event(event)) => {
+                self.after = self.after.max(event.revision);
+                self.sender.send(Update::Event(Box::new(event))).await.err().map(|_| End::Unwanted)
+            }
+            Some(watch_events_response::Update::Bookmark(mark)) => {
+                self.after = self.after.max(mark.revision);
+                None
+            }
+            Some(watch_events_response::Update::Resync(resync)) => Some(End::Resync(resync)),
+            // Something that this version does not know.
+            None => None,
         }
     }
 }

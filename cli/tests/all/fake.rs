@@ -66,6 +66,8 @@ pub(crate) struct Script {
     pub(crate) watched: Vec<WatchEventsRequest>,
     /// Pages of the list of machines.
     pub(crate) pages: Vec<Vec<Machine>>,
+    /// What lists were asked for.
+    pub(crate) listed: Vec<ListMachinesRequest>,
     /// Blobs that were uploaded, or are there from the beginning.
     pub(crate) blobs: Vec<Vec<u8>>,
     /// Bytes of content that came.

@@ -1,6 +1,6 @@
 //! Reading, and what programs read.
 
-use farrier_proto::v1::MachineState;
+use farrier_proto::v1::{MachineState, MachineView};
 use serde_json::json;
 use tonic::Status;
 
@@ -68,6 +68,55 @@ async fn a_bookmark_moves_the_place_to_go_on_from_and_a_resync_is_told() {
     assert!(ran.stderr.contains("some events are left out: the log begins at revision 40"), "{}", ran.stderr);
     let watched: Vec<_> = fake.script(|s| s.watched.iter().map(|w| w.after_revision).collect());
     assert_eq!(watched, [7, 30, 7], "from the bookmark, then from what a list says is now");
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_as_it_was_wished() {
+    let fake = Fake::start().await;
+    fake.script(|s| s.pages = vec![vec![machine(MachineState::Ready, "")], vec![machine(MachineState::Ready, "")]]);
+    let args =
+        ["machine", "list", "--filter", "tags:gpu", "--order-by", "since desc", "--view", "full", "--limit", "1"];
+    let ran = fake.run(&[&args[..], &["-o", "json"]].concat()).await;
+    assert_eq!((ran.code, ran.json()["machines"].as_array().unwrap().len()), (0, 1), "{ran:?}");
+    let listed = fake.script(|s| s.listed.clone());
+    assert_eq!(listed.len(), 1, "no page more than needed");
+    let asked = &listed[0];
+    assert_eq!(
+        (asked.filter.as_str(), asked.order_by.as_str(), asked.view()),
+        ("tags:gpu", "since desc", MachineView::Full)
+    );
+    assert_eq!(asked.page.as_ref().unwrap().page_size, 1);
+}
+
+/// As bash does it: the script is read, the words are set, and the function is called.
+#[tokio::test]
+async fn bash_completes_the_names_of_machines() {
+    let fake = Fake::start().await;
+    fake.script(|s| s.pages = vec![vec![machine(MachineState::Ready, "")]]);
+    let script = fake.run(&["completion", "bash"]).await;
+    let script = fake.file("farrier.bash", script.stdout.as_bytes());
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_farrier")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    for (words, completed) in [
+        ("farrier machine show n", "n1"),
+        ("farrier -o json machine deploy ''", "n1"),
+        ("farrier watch --machine n", "n1"),
+        ("farrier machine show x", ""),
+        ("farrier machine rel", "release"),
+        ("farrier machine show --hel", "--help"),
+    ] {
+        let ask = format!(
+            "source {script}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             cur=\"${{COMP_WORDS[COMP_CWORD]}}\"; prev=\"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
+             _farrier_with_names farrier \"$cur\" \"$prev\"; echo \"${{COMPREPLY[*]}}\""
+        );
+        let mut command = tokio::process::Command::new("bash");
+        command.args(["-c", &ask]).env("PATH", &path).env("FARRIER_CONFIG", fake.path("config.toml"));
+        let output = command.output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), completed, "{words}: {output:?}");
+    }
+    let asked = fake.script(|s| s.listed.iter().map(|l| l.filter.clone()).collect::<Vec<_>>());
+    assert_eq!(asked[..2], ["name=\"n*\"", "name=\"*\""]);
 }
 
 #[tokio::test]

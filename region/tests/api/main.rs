@@ -7,6 +7,7 @@ mod postgres;
 mod daemon;
 mod gateway;
 mod images;
+mod lists;
 mod machines;
 mod people;
 mod site;

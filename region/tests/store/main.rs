@@ -10,6 +10,7 @@ mod world;
 mod catalogue;
 mod claims;
 mod failures;
+mod lists;
 mod machines;
 mod migrations;
 mod reports;

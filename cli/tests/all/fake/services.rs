@@ -206,7 +206,9 @@ impl Machines for Region {
     }
 
     async fn list_machines(&self, request: Request<ListMachinesRequest>) -> Answer<ListMachinesResponse> {
-        let token = request.into_inner().page.unwrap_or_default().page_token;
+        let request = request.into_inner();
+        self.script(|s| s.listed.push(request.clone()));
+        let token = request.page.unwrap_or_default().page_token;
         let index = if token.is_empty() { 0 } else { token.parse::<usize>().unwrap() };
         let (machines, pages) = self.script(|s| (s.pages.get(index).cloned().unwrap_or_default(), s.pages.len()));
         let next_page_token = if index + 1 < pages { (index + 1).to_string() } else { String::new() };
