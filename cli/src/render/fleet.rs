@@ -126,12 +126,33 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_shows_all() {
-        expect![[r#""#]].assert_eq(&shown(100, 40));
+        expect![[r#"
+            2027-01-15T08:00:00Z  revision 4711  waiting for the region: connection refused
+            8 machines: 3 ready, 4 deploying, 1 failed-testing
+
+            AT WORK  STATE                   SINCE  WHAT
+            node-4   deploying, write-image  6m40s  writes the image: 40 %
+            node-3   deploying, write-image  5m00s  writes the image: 40 %
+            node-2   deploying, write-image  3m20s  writes the image: 40 %
+            node-1   deploying, write-image  1m40s  writes the image: 40 %
+
+            FAILED  STATE           SINCE   WHAT
+            node-8  failed-testing  13m20s  memory is [31mbad very"#]]
+        .assert_eq(&shown(100, 40));
     }
 
     #[test]
     fn a_small_one_shows_what_is_at_work() {
-        expect![[r#""#]].assert_eq(&shown(44, 8));
+        expect![[r#"
+            2027-01-15T08:00:00Z  revision 4711  waitin…
+            8 machines: 3 ready, 4 deploying
+              1 failed-testing
+
+            AT WORK  STATE                   SINCE  WHAT
+            node-4   deploying, write-image  6m40s  wri…
+            node-3   deploying, write-image  5m00s  wri…
+            … and 2 more"#]]
+        .assert_eq(&shown(44, 8));
         for (width, height) in [(1, 1), (10, 2), (200, 5), (30, 11)] {
             shown(width, height);
         }

@@ -1,5 +1,7 @@
 //! Reading, and what programs read.
 
+use std::time::Duration;
+
 use farrier_proto::v1::{MachineState, MachineView};
 use serde_json::json;
 use tonic::Status;
@@ -117,6 +119,45 @@ async fn bash_completes_the_names_of_machines() {
     }
     let asked = fake.script(|s| s.listed.iter().map(|l| l.filter.clone()).collect::<Vec<_>>());
     assert_eq!(asked[..2], ["name=\"n*\"", "name=\"*\""]);
+}
+
+/// On a terminal of `script`'s making.
+#[tokio::test]
+async fn a_terminal_is_shown_the_fleet_and_what_changes_in_it() {
+    let fake = Fake::start().await;
+    fake.script(|s| {
+        s.pages = vec![vec![machine(MachineState::Ready, "")]];
+        s.streams = [
+            // Before the list's revision: known already.
+            vec![Step::Send(event(6, MachineState::Broken, "")), Step::Break(Status::unavailable("restart"))],
+            vec![
+                Step::Send(event(9, MachineState::Deploying, "write-image")),
+                Step::Pause(Duration::from_millis(1200)),
+            ],
+            vec![],
+        ]
+        .into();
+        let end = Step::Break(Status::permission_denied("no longer"));
+        s.streams[1].extend([
+            Step::Send(event(10, MachineState::Deployed, "")),
+            Step::Pause(Duration::from_millis(1200)),
+            end,
+        ]);
+    });
+    let shell = format!("stty rows 12 cols 50; exec {} watch", env!("CARGO_BIN_EXE_farrier"));
+    let mut command = tokio::process::Command::new("script");
+    command.args(["-q", "-e", "-c", &shell, "/dev/null"]).env("FARRIER_CONFIG", fake.path("config.toml"));
+    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("it ends").unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{shown}");
+    let pictures: Vec<&str> = shown.split("\u{1b}[J").collect();
+    let at =
+        |text: &str| pictures.iter().position(|p| p.contains(text)).unwrap_or_else(|| panic!("no {text:?} in {shown}"));
+    assert!(at("1 machine: 1 ready") < at("1 machine: 1 deploying"), "{shown}");
+    assert!(at("n1       deploying, write-image") < at("1 machine: 1 deployed"), "{shown}");
+    assert!(!shown.contains("broken"), "{shown}");
+    assert!(pictures[1].starts_with("\u{1b}["), "drawn over the picture before: {shown}");
 }
 
 #[tokio::test]
