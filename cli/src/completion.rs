@@ -54,7 +54,7 @@ pub(crate) fn script(shell: Shell) -> String {
         Shell::Bash => script + BASH,
         Shell::Fish => script + FISH,
         Shell::Zsh => zsh(&script),
-        _ => script,
+        Shell::Elvish | Shell::PowerShell | _ => script,
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Field, Kind};
 use crate::domain::order::Key;
 
-const HEAD: &str = include_str!("head.md");
+const HEAD: &str = include_str!("head.txt");
 
 const fn meaning(field: Field) -> &'static str {
     match field {
