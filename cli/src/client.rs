@@ -33,7 +33,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_secs(15);
 const TRIES: u32 = 8;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
-const PAGE: i32 = 200;
+const PAGE: i32 = 1000;
 const MOST_PAGES: usize = 10_000;
 
 /// What generated clients call through.

@@ -20,6 +20,7 @@ use farrier_common::{clock::Clock, words::UnknownWord};
 
 use crate::{
     client::Client,
+    completion,
     config::{self, Profile},
     error::Error,
     output::Output,
@@ -58,7 +59,7 @@ pub(crate) enum Command {
     /// Machines and their life-cycle.
     #[command(subcommand)]
     Machine(machines::Command),
-    /// Print events as they happen, until interrupted.
+    /// Show the fleet as it changes: a live view on a terminal, else one line an event; until interrupted.
     Watch(events::WatchArgs),
     /// The event log.
     #[command(subcommand)]
@@ -82,6 +83,13 @@ pub(crate) enum Command {
     Completion {
         /// Which shell.
         shell: CompletionShell,
+    },
+    /// Print the names of machines that begin so, for completion scripts.
+    #[command(hide = true)]
+    CompleteNames {
+        /// What they begin with.
+        #[arg(default_value = "")]
+        prefix: String,
     },
 }
 
@@ -109,19 +117,27 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Image(command) => images::run(app, command).await,
         Command::User(command) => users::run(app, command).await,
         Command::Token(command) => tokens::run(app, command).await,
-        Command::Completion { shell } => completion(app, shell),
+        Command::Completion { shell } => print_completion(app, shell),
+        Command::CompleteNames { prefix } => complete_names(app, &prefix).await,
     }
 }
 
-fn completion(app: &App, shell: CompletionShell) -> Result<(), Error> {
+fn print_completion(app: &App, shell: CompletionShell) -> Result<(), Error> {
     let shell = match shell {
         CompletionShell::Bash => Shell::Bash,
         CompletionShell::Zsh => Shell::Zsh,
         CompletionShell::Fish => Shell::Fish,
     };
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut crate::command_line(), "farrier", &mut script);
-    app.out.text(&String::from_utf8_lossy(&script))
+    app.out.text(&completion::script(shell))
+}
+
+/// For the completion scripts: says nothing at all unless it has names.
+async fn complete_names(app: &App, prefix: &str) -> Result<(), Error> {
+    let Ok(client) = app.client() else { return Ok(()) };
+    match completion::names(&client, prefix).await {
+        Ok(names) if !names.is_empty() => app.out.text(&names.join("\n")),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Parses one of a closed set of words, with the set in `--help` and in completions.

@@ -5,8 +5,10 @@
 
 mod client;
 mod commands;
+mod completion;
 mod config;
 mod error;
+mod fleet;
 mod follow;
 mod output;
 mod render;

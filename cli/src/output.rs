@@ -68,15 +68,12 @@ impl Output {
 
     /// Writes text to standard output and ends the line.
     pub(crate) fn text(self, text: &str) -> Result<(), Error> {
-        let mut stdout = io::stdout().lock();
-        let written = writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush());
-        written.map_err(|source| {
-            if source.kind() == io::ErrorKind::BrokenPipe {
-                Error::OutputClosed
-            } else {
-                Error::File { what: "cannot write to standard output".to_owned(), source }
-            }
-        })
+        written(io::stdout().lock(), &format!("{}\n", text.trim_end_matches('\n')))
+    }
+
+    /// The terminal to redraw, if standard output is one and people read it.
+    pub(crate) fn screen(self) -> Option<Screen> {
+        (!self.is_json() && self.width.is_some()).then_some(Screen { lines: 0 })
     }
 
     /// Writes a remark to standard error. If even that fails there is nobody left to tell.
@@ -94,4 +91,39 @@ impl Output {
             self.note(&format!("  {}", table::clean(&line)));
         }
     }
+}
+
+/// A picture on standard output that is drawn anew in its place.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    /// Of the picture that is there.
+    lines: usize,
+}
+
+impl Screen {
+    /// Columns and lines that there is room for now.
+    pub(crate) fn size(&self) -> (u16, u16) {
+        let size = terminal_size::terminal_size();
+        // The line below the picture is the cursor's.
+        size.map_or((80, 23), |(width, height)| (width.0, height.0.saturating_sub(1).max(1)))
+    }
+
+    /// Draws over the last picture.
+    pub(crate) fn draw(&mut self, picture: &str) -> Result<(), Error> {
+        let up = if self.lines > 0 { format!("\x1b[{}A", self.lines) } else { String::new() };
+        // Each line is cleared to its end, and what was below to the end of the screen.
+        let lines: String = picture.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+        self.lines = picture.lines().count();
+        written(io::stdout().lock(), &format!("{up}\r{lines}\x1b[J"))
+    }
+}
+
+fn written(mut to: impl io::Write, text: &str) -> Result<(), Error> {
+    to.write_all(text.as_bytes()).and_then(|()| to.flush()).map_err(|source| {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            Error::OutputClosed
+        } else {
+            Error::File { what: "cannot write to standard output".to_owned(), source }
+        }
+    })
 }

@@ -6,6 +6,7 @@
 pub(crate) mod allocations;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod fleet;
 pub(crate) mod images;
 pub(crate) mod machines;
 pub(crate) mod racks;

@@ -93,6 +93,9 @@ pub(crate) async fn until_rest(
                 view.lost(&why);
                 continue;
             }
+            Ok(Some(Update::Resumed)) => continue,
+            // Where the machine is, is read below.
+            Ok(Some(Update::Resync(_))) => {}
             Ok(Some(Update::Failed(error))) => return Err(error),
             Ok(None) => return Err(Error::Nonsense("the event stream ended without a reason".to_owned())),
             Err(_) => silent = true,
@@ -144,7 +147,7 @@ fn still_working(machine: &Machine, limit: Duration) -> Error {
 
 /// Does a state go on by itself?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Motion {
+pub(crate) enum Motion {
     /// The engine works; it will end.
     Working,
     /// It stays until somebody acts.
@@ -153,7 +156,7 @@ enum Motion {
     Failed,
 }
 
-const fn motion(state: MachineState) -> Motion {
+pub(crate) const fn motion(state: MachineState) -> Motion {
     match state {
         MachineState::Unspecified
         | MachineState::Commissioning

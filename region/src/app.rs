@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{crash::Crash, domain::advance::Deadlines, pki::Ca, racks::Racks, store::Store, vault::Vault};
 
 pub use blobs::Blobs;
+pub use events::Tail;
 
 /// What the configuration lets people do.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct App {
     pub racks: Racks,
     /// The files of images.
     pub blobs: Blobs,
+    /// The end of the event log, for those who watch.
+    pub tail: Tail,
     /// What is allowed.
     pub policy: Arc<Policy>,
     /// Time.

@@ -18,6 +18,8 @@ use crate::{
     store::Database,
 };
 
+const MOST_EVENT_DAYS: u32 = 36_500;
+
 /// The file, as written.
 mod wire {
     use std::path::PathBuf;
@@ -40,6 +42,8 @@ mod wire {
         pub(super) ephemeral_image: String,
         #[serde(default = "bmc_account")]
         pub(super) bmc_account: String,
+        #[serde(default = "event_days")]
+        pub(super) event_days: u32,
         #[serde(default)]
         pub(super) deadlines: Deadlines,
     }
@@ -72,6 +76,10 @@ mod wire {
     fn bmc_account() -> String {
         "maas".to_owned()
     }
+
+    const fn event_days() -> u32 {
+        90
+    }
 }
 
 /// How this region runs.
@@ -93,6 +101,8 @@ pub struct Config {
     pub ephemeral_image: Name,
     /// The account that Farrier makes on BMCs.
     pub bmc_account: Name,
+    /// How long the event log is kept; `None`: for ever.
+    pub events_kept: Option<TimeDelta>,
     /// Of working states, where they differ from the table.
     pub deadlines: Deadlines,
     /// Bounds of the engine.
@@ -140,6 +150,9 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
     if !(1..=86_400).contains(&file.power_poll_seconds) {
         bad("power_poll_seconds", "must be 1 to 86400".to_owned());
     }
+    if file.event_days > MOST_EVENT_DAYS {
+        bad("event_days", format!("must be 0 (for ever) to {MOST_EVENT_DAYS}"));
+    }
     let mut name = |field: &str, text: &str, most: usize| {
         let parsed = text.parse::<Name>().map_err(|e| e.to_string());
         parsed
@@ -163,6 +176,7 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
             require_erase: file.require_erase,
             ephemeral_image,
             bmc_account,
+            events_kept: (file.event_days > 0).then(|| TimeDelta::days(file.event_days.into())),
             deadlines,
             rules,
         }),
@@ -228,6 +242,7 @@ mod tests {
         assert_eq!(example.require_erase, least.require_erase);
         assert_eq!(example.ephemeral_image, least.ephemeral_image);
         assert_eq!(example.bmc_account, least.bmc_account);
+        assert_eq!(example.events_kept, least.events_kept);
         assert_eq!(example.rules.boot_timeout, least.rules.boot_timeout);
         assert_eq!(example.advertised_host(), "region.example");
         for (state, given) in &example.deadlines {
@@ -238,7 +253,7 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
         let text = "data_dir = 'here'\nadvertise = 'region'\nlisten = 'x'\nbmc_account = 'x234567890-234567'\n\
-                    database = 'mysql://x'\npower_poll_seconds = 0\n[deadlines]\nboot_minutes = 0";
+                    database = 'mysql://x'\npower_poll_seconds = 0\nevent_days = 36501\n[deadlines]\nboot_minutes = 0";
         let told = parse(text).err().unwrap().to_string();
         for field in [
             "data_dir",
@@ -247,6 +262,7 @@ mod tests {
             "bmc_account",
             "database",
             "power_poll_seconds",
+            "event_days",
             "deadlines.boot_minutes",
         ] {
             assert!(told.contains(field), "{field} in {told}");

@@ -9,14 +9,19 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use farrier_common::{clock::Clock, secret::Secret, task::TaskGroup, telemetry::Chain};
+use farrier_common::{
+    clock::{Clock, Timestamp},
+    secret::Secret,
+    task::TaskGroup,
+    telemetry::Chain,
+};
 use thiserror::Error as ThisError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api,
-    app::{App, Blobs, Policy, setup::SetupError},
+    app::{App, Blobs, Policy, Tail, events::Bounds, setup::SetupError},
     config::Config,
     crash::Crash,
     domain::Error,
@@ -113,7 +118,8 @@ impl Region {
             ephemeral_image: config.ephemeral_image.clone(),
         });
         let (ca, stop, births) = (Arc::new(ca), tasks.stop_signal(), Arc::default());
-        let app = App { store, vault, ca, racks, blobs, policy, clock, stop, births, crash };
+        let tail = Tail::new(store.clone(), Bounds::default());
+        let app = App { store, vault, ca, racks, blobs, tail, policy, clock, stop, births, crash };
         let admin_token = app.first_admin(admin_token_file).await?;
         let bound = TcpListener::bind(config.listen).await.and_then(|l| Ok((l.local_addr()?, l)));
         let (address, listener) = bound.map_err(|source| StartError::Listen { address: config.listen, source })?;
@@ -172,7 +178,8 @@ impl Region {
         self.tasks.spawn("racks", racks.clone().run_syncs(stop.clone()));
         let poll = engine::poll::run(store.clone(), racks.clone(), config.power_poll, clock.clone(), stop.clone());
         self.tasks.spawn("power poll", poll);
-        self.tasks.spawn("prune", prune(store.clone(), clock.clone(), stop.clone()));
+        self.tasks.spawn("events", self.app.tail.clone().run(stop.clone()));
+        self.tasks.spawn("prune", prune(store.clone(), config.events_kept, clock.clone(), stop.clone()));
     }
 
     fn serve(&mut self, listener: TcpListener, identity: Identity) {
@@ -185,9 +192,19 @@ impl Region {
 }
 
 /// Forgets what nobody asks for any more.
-async fn prune(store: Store, clock: Clock, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
+async fn prune(
+    store: Store,
+    events_kept: Option<TimeDelta>,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<(), std::convert::Infallible> {
     loop {
         let now = clock.now();
+        if let Some(kept) = events_kept
+            && let Err(e) = prune_events(&store, now - kept, &stop).await
+        {
+            tracing::warn!(error = %e, "old events could not be forgotten");
+        }
         if let Err(e) = store.requests_prune(now - REQUESTS_KEPT).await {
             tracing::warn!(error = %e, "old requests could not be forgotten");
         }
@@ -199,6 +216,12 @@ async fn prune(store: Store, clock: Clock, stop: CancellationToken) -> Result<()
             () = tokio::time::sleep(PRUNE) => {}
         }
     }
+}
+
+/// In parts, so that nobody who writes waits long.
+async fn prune_events(store: &Store, before: Timestamp, stop: &CancellationToken) -> Result<(), Error> {
+    while !stop.is_cancelled() && store.event_prune(before).await? > 0 {}
+    Ok(())
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> StartError {

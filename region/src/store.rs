@@ -48,8 +48,10 @@ mod users;
 
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
+pub use events::{EventBatch, EventScope, PRUNED_AT_ONCE};
 pub use machines::{
-    Allocating, Claim, Claimed, Committed, Extra, Gone, MachineFilter, MachineView, NewMachine, Planned,
+    Allocating, Claim, Claimed, Committed, Extra, Gone, MOST_SCANNED, MachineFilter, MachinePage, MachineQuery,
+    MachineView, NewMachine, Place, Planned,
 };
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};

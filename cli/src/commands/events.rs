@@ -6,6 +6,7 @@ use super::App;
 use crate::{
     client::SHORT,
     error::Error,
+    fleet,
     follow::{Follow, Update},
     render::events as render,
 };
@@ -19,6 +20,9 @@ pub(crate) struct WatchArgs {
     /// Start after this revision of the event log; 0 is its beginning [default: now].
     #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(i64).range(0..))]
     after: Option<i64>,
+    /// Print one line an event, on a terminal too. So it is with --machine and --after.
+    #[arg(long)]
+    lines: bool,
 }
 
 /// The event log.
@@ -49,9 +53,13 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
     app.out.answer(|| render::list_json(&events), || render::list_table(&events, app.out.width()))
 }
 
-/// Prints events until interrupted, one a line.
+/// Shows the fleet, or prints events one a line, until interrupted.
 pub(crate) async fn watch(app: &App, args: WatchArgs) -> Result<(), Error> {
     let client = app.client()?;
+    let whole = args.machine.is_empty() && args.after.is_none() && !args.lines;
+    if let Some(screen) = app.out.screen().filter(|_| whole) {
+        return fleet::watch(app, &client, screen).await;
+    }
     // "Only new ones" as a revision, so that a break right at the start loses nothing.
     let after = match args.after {
         Some(revision) => revision,
@@ -61,6 +69,8 @@ pub(crate) async fn watch(app: &App, args: WatchArgs) -> Result<(), Error> {
     while let Some(update) = follow.next().await {
         match update {
             Update::Event(event) => app.out.item(|| render::json(&event), || render::line(&event))?,
+            Update::Resumed => {}
+            Update::Resync(why) => app.out.note(&format!("some events are left out: {why}; going on from now")),
             Update::Lost(why) => app.out.note(&format!("waiting for the region: {why}")),
             Update::Failed(error) => return Err(error),
         }

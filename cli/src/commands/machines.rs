@@ -2,7 +2,8 @@
 
 use farrier_common::{hardware::Architecture, net::MacAddr};
 use farrier_proto::v1::{
-    ExplainMachineRequest, GetMachineRequest, ListMachinesRequest, MachineState, machines_client::MachinesClient,
+    ExplainMachineRequest, GetMachineRequest, ListMachinesRequest, MachineState, MachineView,
+    machines_client::MachinesClient,
 };
 
 use super::{
@@ -18,11 +19,7 @@ use crate::{client::SHORT, error::Error, render::machines as render, render::wor
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List machines.
-    List {
-        /// Only machines in this state; may be repeated.
-        #[arg(long = "state", value_name = "STATE", value_parser = one_of(words::states()))]
-        states: Vec<MachineState>,
-    },
+    List(ListArgs),
     /// Show everything about a machine.
     Show {
         /// Id or name.
@@ -88,6 +85,35 @@ pub(crate) enum Command {
     },
 }
 
+/// Which machines to list, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Only machines in this state; may be repeated.
+    #[arg(long = "state", value_name = "STATE", value_parser = one_of(words::states()))]
+    states: Vec<MachineState>,
+    /// Only machines that fit, such as 'tags:gpu AND memory_bytes>=68719476736'; docs/filter.md tells all.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    filter: String,
+    /// In this order, such as 'state, since desc' [default: as they were made].
+    #[arg(long, value_name = "FIELDS", default_value = "", hide_default_value = true)]
+    order_by: String,
+    /// How much of each machine is read; tables show no more for full, JSON does.
+    #[arg(long, value_enum, default_value_t = ViewWord::Basic)]
+    view: ViewWord,
+    /// No more than so many.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
+
+/// How much of a machine is read.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum ViewWord {
+    /// Without hardware, erasures, layouts, notes and script results.
+    Basic,
+    /// All.
+    Full,
+}
+
 /// A machine to add.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("bmc_is_required").arg("bmc_address").required(true))]
@@ -151,7 +177,7 @@ pub(crate) struct ReleaseArgs {
 /// Runs one of them.
 pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
     match command {
-        Command::List { states } => list(app, states).await,
+        Command::List(args) => list(app, args).await,
         Command::Show { machine } => show(app, machine).await,
         Command::Explain { machine, entries } => explain(app, machine, entries).await,
         Command::Create(args) => verbs::create(app, args).await,
@@ -170,17 +196,31 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
     }
 }
 
-async fn list(app: &App, states: Vec<MachineState>) -> Result<(), Error> {
+async fn list(app: &App, args: ListArgs) -> Result<(), Error> {
     let client = app.client()?;
-    let states: Vec<i32> = states.into_iter().map(i32::from).collect();
+    let view = match args.view {
+        ViewWord::Basic => MachineView::Basic,
+        ViewWord::Full => MachineView::Full,
+    };
+    let request = ListMachinesRequest {
+        page: None,
+        states: args.states.into_iter().map(i32::from).collect(),
+        filter: args.filter,
+        order_by: args.order_by,
+        view: view.into(),
+    };
+    let mut left = args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let mut revision = None;
     let machines = client
-        .pages(async |page| {
-            let request =
-                ListMachinesRequest { page: Some(page), states: states.clone(), ..ListMachinesRequest::default() };
+        .pages(async |mut page| {
+            page.page_size = page.page_size.min(i32::try_from(left).unwrap_or(i32::MAX));
+            let request = ListMachinesRequest { page: Some(page), ..request.clone() };
             let list = client.call(SHORT, request, async |c, r| MachinesClient::new(c).list_machines(r).await).await?;
             revision.get_or_insert(list.revision);
-            Ok((list.machines, list.next_page_token))
+            let mut machines = list.machines;
+            machines.truncate(left);
+            left -= machines.len();
+            Ok((machines, if left == 0 { String::new() } else { list.next_page_token }))
         })
         .await?;
     app.out.answer(

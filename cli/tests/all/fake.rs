@@ -34,6 +34,10 @@ pub(crate) const TOKEN: &str = "t0ken";
 pub(crate) enum Step {
     /// Sends an event.
     Send(Event),
+    /// Sends a bookmark.
+    Bookmark(i64),
+    /// Tells that the stream cannot go on, and ends it.
+    Resync(&'static str),
     /// The machine becomes this, silently.
     Become(MachineState, &'static str),
     /// The stream breaks.
@@ -64,6 +68,8 @@ pub(crate) struct Script {
     pub(crate) watched: Vec<WatchEventsRequest>,
     /// Pages of the list of machines.
     pub(crate) pages: Vec<Vec<Machine>>,
+    /// What lists were asked for.
+    pub(crate) listed: Vec<ListMachinesRequest>,
     /// Blobs that were uploaded, or are there from the beginning.
     pub(crate) blobs: Vec<Vec<u8>>,
     /// Bytes of content that came.

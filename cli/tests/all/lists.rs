@@ -1,6 +1,8 @@
 //! Reading, and what programs read.
 
-use farrier_proto::v1::MachineState;
+use std::time::Duration;
+
+use farrier_proto::v1::{MachineState, MachineView};
 use serde_json::json;
 use tonic::Status;
 
@@ -46,6 +48,116 @@ async fn watching_goes_on_after_a_break_and_ends_when_it_is_forbidden() {
     assert_eq!(seen, [(json!(8), json!("deploying")), (json!(9), json!("deployed"))]);
     let watched: Vec<_> = fake.script(|s| s.watched.iter().map(|w| w.after_revision).collect());
     assert_eq!(watched, [7, 8], "from now, then from the last event seen");
+}
+
+#[tokio::test]
+async fn a_bookmark_moves_the_place_to_go_on_from_and_a_resync_is_told() {
+    let fake = Fake::start().await;
+    fake.script(|s| {
+        s.streams = [
+            vec![Step::Bookmark(30), Step::Break(Status::unavailable("restart"))],
+            vec![Step::Resync("the log begins at revision 40")],
+            vec![
+                Step::Send(event(41, MachineState::Deployed, "")),
+                Step::Break(Status::permission_denied("no longer")),
+            ],
+        ]
+        .into();
+    });
+    let ran = fake.run(&["watch", "-o", "json"]).await;
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert_eq!(ran.json()["revision"], json!(41));
+    assert!(ran.stderr.contains("some events are left out: the log begins at revision 40"), "{}", ran.stderr);
+    let watched: Vec<_> = fake.script(|s| s.watched.iter().map(|w| w.after_revision).collect());
+    assert_eq!(watched, [7, 30, 7], "from the bookmark, then from what a list says is now");
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_as_it_was_wished() {
+    let fake = Fake::start().await;
+    fake.script(|s| s.pages = vec![vec![machine(MachineState::Ready, "")], vec![machine(MachineState::Ready, "")]]);
+    let args =
+        ["machine", "list", "--filter", "tags:gpu", "--order-by", "since desc", "--view", "full", "--limit", "1"];
+    let ran = fake.run(&[&args[..], &["-o", "json"]].concat()).await;
+    assert_eq!((ran.code, ran.json()["machines"].as_array().unwrap().len()), (0, 1), "{ran:?}");
+    let listed = fake.script(|s| s.listed.clone());
+    assert_eq!(listed.len(), 1, "no page more than needed");
+    let asked = &listed[0];
+    assert_eq!(
+        (asked.filter.as_str(), asked.order_by.as_str(), asked.view()),
+        ("tags:gpu", "since desc", MachineView::Full)
+    );
+    assert_eq!(asked.page.as_ref().unwrap().page_size, 1);
+}
+
+/// As bash does it: the script is read, the words are set, and the function is called.
+#[tokio::test]
+async fn bash_completes_the_names_of_machines() {
+    let fake = Fake::start().await;
+    fake.script(|s| s.pages = vec![vec![machine(MachineState::Ready, "")]]);
+    let script = fake.run(&["completion", "bash"]).await;
+    let script = fake.file("farrier.bash", script.stdout.as_bytes());
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_farrier")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    for (words, completed) in [
+        ("farrier machine show n", "n1"),
+        ("farrier -o json machine deploy ''", "n1"),
+        ("farrier watch --machine n", "n1"),
+        ("farrier machine show x", ""),
+        ("farrier machine rel", "release"),
+        ("farrier machine show --hel", "--help"),
+    ] {
+        let ask = format!(
+            "source {script}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             cur=\"${{COMP_WORDS[COMP_CWORD]}}\"; prev=\"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
+             _farrier_with_names farrier \"$cur\" \"$prev\"; echo \"${{COMPREPLY[*]}}\""
+        );
+        let mut command = tokio::process::Command::new("bash");
+        command.args(["-c", &ask]).env("PATH", &path).env("FARRIER_CONFIG", fake.path("config.toml"));
+        let output = command.output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), completed, "{words}: {output:?}");
+    }
+    let asked = fake.script(|s| s.listed.iter().map(|l| l.filter.clone()).collect::<Vec<_>>());
+    assert_eq!(asked[..2], ["name=\"n*\"", "name=\"*\""]);
+}
+
+/// On a terminal of `script`'s making.
+#[tokio::test]
+async fn a_terminal_is_shown_the_fleet_and_what_changes_in_it() {
+    let fake = Fake::start().await;
+    fake.script(|s| {
+        s.pages = vec![vec![machine(MachineState::Ready, "")]];
+        s.streams = [
+            // Before the list's revision: known already.
+            vec![Step::Send(event(6, MachineState::Broken, "")), Step::Break(Status::unavailable("restart"))],
+            vec![
+                Step::Send(event(9, MachineState::Deploying, "write-image")),
+                Step::Pause(Duration::from_millis(1200)),
+            ],
+            vec![],
+        ]
+        .into();
+        let end = Step::Break(Status::permission_denied("no longer"));
+        s.streams[1].extend([
+            Step::Send(event(10, MachineState::Deployed, "")),
+            Step::Pause(Duration::from_millis(1200)),
+            end,
+        ]);
+    });
+    let shell = format!("stty rows 12 cols 50; exec {} watch", env!("CARGO_BIN_EXE_farrier"));
+    let mut command = tokio::process::Command::new("script");
+    command.args(["-q", "-e", "-c", &shell, "/dev/null"]).env("FARRIER_CONFIG", fake.path("config.toml"));
+    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("it ends").unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{shown}");
+    let pictures: Vec<&str> = shown.split("\u{1b}[J").collect();
+    let at =
+        |text: &str| pictures.iter().position(|p| p.contains(text)).unwrap_or_else(|| panic!("no {text:?} in {shown}"));
+    assert!(at("1 machine: 1 ready") < at("1 machine: 1 deploying"), "{shown}");
+    assert!(at("n1       deploying, write-image") < at("1 machine: 1 deployed"), "{shown}");
+    assert!(!shown.contains("broken"), "{shown}");
+    assert!(pictures[1].starts_with("\u{1b}["), "drawn over the picture before: {shown}");
 }
 
 #[tokio::test]

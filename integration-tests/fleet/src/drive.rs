@@ -11,9 +11,9 @@ use farrier_common::{
 };
 use farrier_proto::v1::{
     AbortMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol, CommissionMachineRequest,
-    CreateMachineRequest, DeployMachineRequest, Event, ExplainMachineRequest, Explanation, GetMachineRequest,
+    CreateMachineRequest, DeployMachineRequest, ExplainMachineRequest, Explanation, GetMachineRequest,
     ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest, ReleaseMachineRequest,
-    WatchEventsRequest, events_client::EventsClient, machines_client::MachinesClient,
+    WatchEventsRequest, WatchEventsResponse, events_client::EventsClient, machines_client::MachinesClient,
 };
 use thiserror::Error;
 use tonic::{
@@ -271,9 +271,9 @@ impl Region {
     ///
     /// # Errors
     /// See [`DriveError`].
-    pub async fn watch(&self, revision: i64) -> Result<Streaming<Event>, DriveError> {
+    pub async fn watch(&self, revision: i64) -> Result<Streaming<WatchEventsResponse>, DriveError> {
         let mut client = EventsClient::new(self.conn.clone());
-        let request = WatchEventsRequest { after_revision: revision, machine: String::new() };
+        let request = WatchEventsRequest { after_revision: revision, ..WatchEventsRequest::default() };
         let answer = client.watch_events(request).await.map_err(|status| failed("watch events", status))?;
         Ok(answer.into_inner())
     }

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use farrier_common::clock::Timestamp;
-use farrier_proto::v1::{Event, MachineState};
+use farrier_proto::v1::{Event, MachineState, watch_events_response::Update};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -114,10 +114,16 @@ async fn follow(region: Region, histories: Arc<Mutex<HashMap<String, History>>>,
         match region.watch(revision).await {
             Ok(mut events) => loop {
                 match events.message().await {
-                    Ok(Some(event)) => {
-                        revision = event.revision;
-                        note(&mut lock(&histories), &event, &known);
-                    }
+                    Ok(Some(message)) => match message.update {
+                        Some(Update::Event(event)) => {
+                            revision = event.revision;
+                            note(&mut lock(&histories), &event, &known);
+                        }
+                        Some(Update::Bookmark(mark)) => revision = revision.max(mark.revision),
+                        // A ledger is of the whole life of a fleet: the stream ends, and is asked for again from there.
+                        Some(Update::Resync(resync)) => tracing::warn!(?resync, revision, "the ledger fell behind"),
+                        None => {}
+                    },
                     Ok(None) => break,
                     Err(status) => {
                         tracing::info!(%status, revision, "the watch broke");

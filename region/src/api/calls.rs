@@ -274,7 +274,8 @@ pub(super) async fn within<T>(deadline: Duration, work: impl Future<Output = Res
     timeout(deadline, work).await.unwrap_or_else(|_| Err(late()))
 }
 
-fn bearer(meta: &MetadataMap) -> Result<Secret<String>> {
+/// The token that a caller shows.
+pub(super) fn bearer(meta: &MetadataMap) -> Result<Secret<String>> {
     let wrong = |why: &str| Error::Unauthenticated(format!("{why}; send the metadata authorization: Bearer TOKEN"));
     let value = meta.get("authorization").ok_or_else(|| wrong("a bearer token is required"))?;
     let token = value.to_str().ok().and_then(|text| {

@@ -8,11 +8,14 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Api,
-    calls::Answer,
+    calls::{Answer, bearer},
     parse,
     words::{state_to_wire, time_to_wire},
 };
-use crate::domain::event::LoggedEvent;
+use crate::{
+    app::events::{Update, Watched},
+    domain::event::LoggedEvent,
+};
 
 #[tonic::async_trait]
 impl Events for Api {
@@ -26,13 +29,25 @@ impl Events for Api {
         .await
     }
 
-    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
 
     async fn watch_events(&self, request: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
         let (meta, _, q) = request.into_parts();
         let user = self.user(&meta).await?;
-        let events = self.app.event_watch(user, q.after_revision, &q.machine).await?;
-        Ok(Response::new(Box::pin(events.map(|event| Ok(render(&event?))))))
+        let kinds = q.kinds.iter().enumerate().map(|(i, kind)| parse::text(&format!("kinds[{i}]"), kind));
+        let kinds = kinds.collect::<Result<_, _>>()?;
+        let watched = Watched { user, token: bearer(&meta)?, after: q.after_revision, machine: q.machine, kinds };
+        let updates = self.app.event_watch(watched).await?;
+        Ok(Response::new(Box::pin(updates.map(|update| Ok(v1::WatchEventsResponse { update: Some(told(update?)) })))))
+    }
+}
+
+fn told(update: Update) -> v1::watch_events_response::Update {
+    use v1::watch_events_response::Update as Wire;
+    match update {
+        Update::Event(event) => Wire::Event(render(&event)),
+        Update::Bookmark { revision, at } => Wire::Bookmark(v1::Bookmark { revision, at: Some(time_to_wire(at)) }),
+        Update::Resync { reason, oldest } => Wire::Resync(v1::Resync { reason, oldest_revision: oldest }),
     }
 }
 

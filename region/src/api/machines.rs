@@ -14,26 +14,29 @@ use super::{
     parse::{next_token, page},
     words,
 };
-use crate::domain::{Error, lifecycle::State};
+use crate::{app::machines::Wish, domain::Error};
 
 #[tonic::async_trait]
 impl Machines for Api {
     async fn get_machine(&self, request: Request<v1::GetMachineRequest>) -> Answer<v1::Machine> {
-        self.read(
-            request,
-            |app, user, q| async move { Ok(render::machine(&app.machine_get(&user, &q.machine).await?)) },
-        )
+        self.read(request, |app, user, q| async move {
+            let whole = parse::whole(q.view, true)?;
+            let found = app.machine_get(&user, &q.machine).await?;
+            Ok(if whole { render::machine(&found) } else { render::brief(&found) })
+        })
         .await
     }
 
     async fn list_machines(&self, request: Request<v1::ListMachinesRequest>) -> Answer<v1::ListMachinesResponse> {
         self.read(request, |app, user, q| async move {
-            let states =
-                q.states.iter().map(|s| words::state_from_wire("states", *s)).collect::<Result<Vec<State>, _>>()?;
-            let (listed, revision) = app.machine_list(&user, states, &page(q.page)?).await?;
+            let states = q.states.iter().map(|s| words::state_from_wire("states", *s)).collect::<Result<_, _>>()?;
+            let whole = parse::whole(q.view, false)?;
+            let wish = Wish { states, filter: q.filter, order_by: q.order_by, whole };
+            let (listed, revision) = app.machine_list(&user, &wish, &page(q.page)?).await?;
             let next_page_token = next_token(&listed);
+            let render = if whole { render::machine } else { render::brief };
             Ok(v1::ListMachinesResponse {
-                machines: listed.items.iter().map(render::brief).collect(),
+                machines: listed.items.iter().map(render).collect(),
                 next_page_token,
                 revision,
             })

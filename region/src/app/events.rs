@@ -1,26 +1,42 @@
 //! The event log: a page of it, or all of it as it grows.
 
-use std::{collections::VecDeque, time::Duration};
+mod tail;
+mod watch;
 
 use futures_util::{Stream, stream};
-use tokio::sync::watch;
 
 use super::{
     App,
     context::{Listed, Page},
 };
-use crate::domain::{
-    Error, Result,
-    event::{EventKind, LoggedEvent},
-    lifecycle::State,
-    user::{Role, User},
+use crate::{
+    domain::{
+        Error, Result,
+        event::{EventKind, LoggedEvent},
+        lifecycle::State,
+        user::{Role, User},
+    },
+    store::EventScope,
 };
-use farrier_common::id::MachineId;
+use farrier_common::{id::MachineId, secret::Secret};
 
-/// Read at once; nothing is held between batches, so a slow reader delays no writer.
-const BATCH: usize = 256;
-/// How soon the events of other processes on the same database are seen.
-const POLL: Duration = Duration::from_secs(1);
+pub use tail::{Bounds, Tail};
+pub use watch::Update;
+
+/// Who watches what, and from where.
+#[derive(Debug)]
+pub struct Watched {
+    /// Who.
+    pub user: User,
+    /// Shown again now and then: a watch ends when it is no longer good.
+    pub token: Secret<String>,
+    /// The revision after which to begin; 0: with the oldest that there is; -1: with what comes now.
+    pub after: i64,
+    /// Id or name; empty: all.
+    pub machine: String,
+    /// Empty: all.
+    pub kinds: Vec<EventKind>,
+}
 
 impl App {
     /// A page of the log, oldest first.
@@ -41,28 +57,19 @@ impl App {
         Ok(cut)
     }
 
-    /// Every event after a revision (-1: after now), then each new one as it is committed. Ends when the region stops.
+    /// Every event after a revision, then each new one as it is committed, with bookmarks between. Ends when the region
+    /// stops, when the token is no longer good, and after [`Update::Resync`].
     ///
     /// # Errors
     /// There is no such machine; the revision cannot be.
-    pub async fn event_watch(
-        &self,
-        user: User,
-        after: i64,
-        machine: &str,
-    ) -> Result<impl Stream<Item = Result<LoggedEvent>> + Send + use<>> {
-        let machine = self.event_scope(&user, machine).await?;
-        // Subscribed before anything is read, so that no commit falls between.
-        let changed = self.store.events_changed();
-        let after = match after {
-            -1 => self.store.event_revision().await?,
-            0.. => after,
-            _ => {
-                return Err(Error::invalid("after_revision", "must be a revision, 0 for all, or -1 for new ones only"));
-            }
-        };
-        let watch = Watch { app: self.clone(), user, machine, after, ready: VecDeque::new(), changed };
-        Ok(stream::try_unfold(watch, |mut watch| async move { Ok(watch.next().await?.map(|event| (event, watch))) }))
+    pub async fn event_watch(&self, watched: Watched) -> Result<impl Stream<Item = Result<Update>> + Send + use<>> {
+        let Watched { user, token, after, machine, kinds } = watched;
+        if after < -1 {
+            return Err(Error::invalid("after_revision", "must be a revision, 0 for all, or -1 for new ones only"));
+        }
+        let scope = EventScope { machine: self.event_scope(&user, &machine).await?, kinds };
+        let watch = watch::Watch::open(self.clone(), user, token, scope, after).await?;
+        Ok(stream::try_unfold(watch, |mut watch| async move { Ok(watch.next().await?.map(|update| (update, watch))) }))
     }
 
     async fn event_scope(&self, user: &User, machine: &str) -> Result<Option<MachineId>> {
@@ -70,51 +77,6 @@ impl App {
             return Ok(None);
         }
         Ok(Some(self.machine_get(user, machine).await?.machine.id))
-    }
-}
-
-/// One reader of the growing log.
-struct Watch {
-    app: App,
-    user: User,
-    machine: Option<MachineId>,
-    after: i64,
-    ready: VecDeque<LoggedEvent>,
-    changed: watch::Receiver<u64>,
-}
-
-impl Watch {
-    async fn next(&mut self) -> Result<Option<LoggedEvent>> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Ok(Some(event));
-            }
-            if self.app.stop.is_cancelled() {
-                return Err(Error::Unavailable(
-                    "the region is stopping; watch again from the last revision".to_owned(),
-                ));
-            }
-            self.changed.mark_unchanged();
-            let batch = self.app.store.event_list(self.after, self.machine, None, BATCH).await?;
-            match batch.last() {
-                Some(last) => self.after = last.revision,
-                None => self.rest().await,
-            }
-            self.ready.extend(batch.into_iter().filter(|e| may_see(&self.user, e)));
-        }
-    }
-
-    async fn rest(&mut self) {
-        tokio::select! {
-            () = self.app.stop.cancelled() => {}
-            changed = self.changed.changed() => {
-                // The sender lives as long as the store; without it polling would do.
-                if changed.is_err() {
-                    tokio::time::sleep(POLL).await;
-                }
-            }
-            () = tokio::time::sleep(POLL) => {}
-        }
     }
 }
 

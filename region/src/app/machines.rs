@@ -1,10 +1,11 @@
-//! Reading machines and explaining them.
+//! Reading a machine and explaining it.
 
 mod allocate;
 mod create;
 mod delete;
 mod deploy;
 mod layouts;
+mod list;
 mod live;
 mod marks;
 mod naming;
@@ -15,20 +16,17 @@ mod verbs;
 
 use farrier_common::clock::Timestamp;
 
-use super::{
-    App,
-    context::{Listed, Page},
-};
+use super::App;
 use crate::{
     domain::{
         Error, Result,
         boot_stages::{self, Stage},
         lifecycle::{Class, State},
         machine::Machine,
-        user::{Role, User},
+        user::User,
         verbs as rules,
     },
-    store::{MachineFilter, MachineView, TimelineRow},
+    store::{MachineView, TimelineRow},
 };
 
 pub use allocate::{Allocated, Given, Item, Terms};
@@ -37,6 +35,7 @@ pub(super) use create::{birth, born, interfaces};
 pub use delete::Deleted;
 pub use deploy::Wanted;
 pub use layouts::{Cloned, Copying};
+pub use list::Wish;
 pub use live::{Live, NewLive};
 pub use power::PowerAction;
 pub use update::Wishes;
@@ -71,22 +70,6 @@ impl App {
     pub async fn machine_get(&self, user: &User, which: &str) -> Result<MachineView> {
         let found = self.store.machine_find(which).await?;
         found.filter(|v| rules::sees(user, &v.machine)).ok_or_else(|| Error::not_found("machine", which))
-    }
-
-    /// A page of the machines in one of `states` (empty: any), and the event log's revision when it was read.
-    ///
-    /// # Errors
-    /// The page token is foreign.
-    pub async fn machine_list(
-        &self,
-        user: &User,
-        states: Vec<State>,
-        page: &Page,
-    ) -> Result<(Listed<MachineView>, i64)> {
-        let hide = if user.role == Role::Admin { Vec::new() } else { vec![State::New] };
-        let filter = MachineFilter { states, hide };
-        let (items, revision) = self.store.machine_list(filter, page.after()?, page.size + 1).await?;
-        Ok((page.cut(items, |v| v.machine.id.to_string()), revision))
     }
 
     /// Why a machine is where it is, with the `size` newest entries of its timeline.

@@ -1,6 +1,11 @@
 //! The event log: what happened, once each, in order of commit.
 
-use farrier_common::{clock::Timestamp, id::MachineId, name::Name, words};
+use farrier_common::{
+    clock::Timestamp,
+    id::{MachineId, PoolId},
+    name::Name,
+    words,
+};
 
 use super::lifecycle::{Event, Phase, State};
 
@@ -60,6 +65,8 @@ pub struct LoggedEvent {
     pub at: Timestamp,
     /// Name of the machine now, if it still exists.
     pub machine_name: Option<Name>,
+    /// Pool of the machine when this was read, if it still existed: who may see the machine may see its events.
+    pub pool: Option<PoolId>,
     /// The rest.
     pub body: NewEvent,
 }

@@ -6,7 +6,10 @@ use diesel::{
     SelectableHelper as _, dsl,
     prelude::{Insertable, Queryable, Selectable},
 };
-use farrier_common::{clock::Clock, id::MachineId};
+use farrier_common::{
+    clock::{Clock, Timestamp},
+    id::MachineId,
+};
 
 use crate::domain::{
     Result,
@@ -50,14 +53,18 @@ struct NewRow {
     reason: String,
 }
 
-impl TryFrom<(Row, Option<String>)> for LoggedEvent {
+/// A row, and name and pool of its machine as they are now.
+type Joined = (Row, Option<String>, Option<String>);
+
+impl TryFrom<Joined> for LoggedEvent {
     type Error = StoreError;
 
-    fn try_from((row, machine_name): (Row, Option<String>)) -> Outcome<Self> {
+    fn try_from((row, machine_name, pool): Joined) -> Outcome<Self> {
         Ok(Self {
             revision: row.revision,
             at: utc(row.at),
             machine_name: parse_option("machines.name", machine_name.as_deref())?,
+            pool: parse_option("machines.pool", pool.as_deref())?,
             body: NewEvent {
                 kind: parse("events.kind", &row.kind)?,
                 machine: parse_option("events.machine", row.machine.as_deref())?,
@@ -72,6 +79,38 @@ impl TryFrom<(Row, Option<String>)> for LoggedEvent {
     }
 }
 
+/// Which events a reader of the log wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventScope {
+    /// Only of this machine.
+    pub machine: Option<MachineId>,
+    /// Only of these kinds; empty: of all.
+    pub kinds: Vec<EventKind>,
+}
+
+impl EventScope {
+    /// Is the event one of those?
+    #[must_use]
+    pub fn holds(&self, event: &NewEvent) -> bool {
+        (self.machine.is_none() || self.machine == event.machine)
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+    }
+}
+
+/// A stretch of the log.
+#[derive(Clone, Debug)]
+pub struct EventBatch {
+    /// The wanted events, the oldest first.
+    pub events: Vec<LoggedEvent>,
+    /// No other wanted event has a revision up to this one, nor ever will.
+    pub upto: i64,
+    /// The first and the last revision that the log has now; 0 and 0 if it is empty.
+    pub bounds: (i64, i64),
+}
+
+/// Rows that one transaction of [`Store::event_prune`] deletes at most: it is the log's writers that wait for it on SQLite.
+pub const PRUNED_AT_ONCE: usize = 5000;
+
 impl Store {
     /// Events after a revision, the oldest first.
     ///
@@ -84,21 +123,52 @@ impl Store {
         kind: Option<EventKind>,
         limit: usize,
     ) -> Result<Vec<LoggedEvent>> {
+        let scope = EventScope { machine, kinds: kind.into_iter().collect() };
+        self.read(move |tx| after(tx, after_revision, &scope, limit)).await
+    }
+
+    /// At most `limit` events after a revision, and how far the log is read with them. One snapshot.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn event_batch(&self, after_revision: i64, scope: EventScope, limit: usize) -> Result<EventBatch> {
         self.read(move |tx| {
-            let mut query = events::table
-                .left_join(machines::table.on(events::machine.eq(machines::id.nullable())))
-                .select((Row::as_select(), machines::name.nullable()))
-                .filter(events::revision.gt(after_revision))
+            let bounds = bounds(tx)?;
+            let events = after(tx, after_revision, &scope, limit)?;
+            // What is not on a page that is not full is not there. Nobody can commit an older revision later: see `append`.
+            let full = events.len() >= limit;
+            let upto = if full { events.last().map(|e| e.revision) } else { Some(bounds.1) };
+            Ok(EventBatch { upto: upto.unwrap_or(0).max(after_revision), events, bounds })
+        })
+        .await
+    }
+
+    /// The first and the last revision that the log has; 0 and 0 if it is empty.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn event_bounds(&self) -> Result<(i64, i64)> {
+        self.read(bounds).await
+    }
+
+    /// Forgets events that are older than `before`, at most [`PRUNED_AT_ONCE`]; tells how many. The newest event of all
+    /// stays, so that the revision of the log never falls.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn event_prune(&self, before: Timestamp) -> Result<usize> {
+        self.write(move |tx| {
+            let newest = revision(tx)?;
+            // Times grow with revisions: the old ones are the first.
+            let first: Vec<(i64, NaiveDateTime)> = events::table
+                .filter(events::revision.lt(newest))
                 .order(events::revision.asc())
-                .limit(rows(limit))
-                .into_boxed();
-            if let Some(machine) = machine {
-                query = query.filter(events::machine.eq(machine.to_string()));
-            }
-            if let Some(kind) = kind {
-                query = query.filter(events::kind.eq(kind.as_str()));
-            }
-            query.load::<(Row, Option<String>)>(tx.conn)?.into_iter().map(TryInto::try_into).collect()
+                .limit(rows(PRUNED_AT_ONCE))
+                .select((events::revision, events::at))
+                .load(tx.conn)?;
+            let old = first.into_iter().take_while(|(_, at)| *at < naive(before)).last();
+            let Some((upto, _)) = old else { return Ok(0) };
+            Ok(diesel::delete(events::table.filter(events::revision.le(upto))).execute(tx.conn)?)
         })
         .await
     }
@@ -117,11 +187,34 @@ pub(super) fn revision(tx: &mut Tx<'_>) -> Outcome<i64> {
     Ok(newest.unwrap_or(0))
 }
 
+fn bounds(tx: &mut Tx<'_>) -> Outcome<(i64, i64)> {
+    // Two questions, because only one aggregate at a time is answered from the index alone.
+    let oldest: Option<i64> = events::table.select(dsl::min(events::revision)).first(tx.conn)?;
+    Ok((oldest.unwrap_or(0), revision(tx)?))
+}
+
+fn after(tx: &mut Tx<'_>, revision: i64, scope: &EventScope, limit: usize) -> Outcome<Vec<LoggedEvent>> {
+    let mut query = events::table
+        .left_join(machines::table.on(events::machine.eq(machines::id.nullable())))
+        .select((Row::as_select(), machines::name.nullable(), machines::pool.nullable()))
+        .filter(events::revision.gt(revision))
+        .order(events::revision.asc())
+        .limit(rows(limit))
+        .into_boxed();
+    if let Some(machine) = scope.machine {
+        query = query.filter(events::machine.eq(machine.to_string()));
+    }
+    if !scope.kinds.is_empty() {
+        query = query.filter(events::kind.eq_any(scope.kinds.iter().map(|k| k.as_str()).collect::<Vec<_>>()));
+    }
+    query.load::<Joined>(tx.conn)?.into_iter().map(TryInto::try_into).collect()
+}
+
 /// The newest events of a machine, the newest first.
 pub(super) fn newest(tx: &mut Tx<'_>, machine: MachineId, limit: usize) -> Outcome<Vec<LoggedEvent>> {
     let of = events::table.filter(events::machine.eq(machine.to_string())).order(events::revision.desc());
     let found: Vec<Row> = of.limit(rows(limit)).select(Row::as_select()).load(tx.conn)?;
-    found.into_iter().map(|row| (row, None).try_into()).collect()
+    found.into_iter().map(|row| (row, None, None).try_into()).collect()
 }
 
 /// Writes what the transaction has logged; tells whether there was anything. The last thing before the commit, because

@@ -40,6 +40,8 @@ mod apply;
 mod delete;
 mod engine;
 mod hold;
+mod light;
+mod list;
 mod row;
 mod write;
 
@@ -48,8 +50,9 @@ pub use delete::Gone;
 pub use engine::{Claim, Claimed, Committed};
 pub use hold::Allocating;
 pub(super) use hold::Candidates;
+pub use list::{MOST_SCANNED, MachinePage, MachineQuery, Place};
 
-use row::{InterfaceRow, MachineRow};
+use row::{Detail, InterfaceRow, MachineRow};
 
 /// A machine with the names that go with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,11 +168,8 @@ impl Store {
         self.read(move |tx| {
             let revision = events::revision(tx)?;
             let mut query = joined().into_boxed().order(machines::id.asc()).limit(rows(limit));
-            if !filter.states.is_empty() {
-                query = query.filter(machines::state.eq_any(words(&filter.states)));
-            }
-            if !filter.hide.is_empty() {
-                query = query.filter(machines::state.ne_all(words(&filter.hide)));
+            for condition in list::conditions(&filter) {
+                query = query.filter(condition);
             }
             if let Some(after) = after {
                 query = query.filter(machines::id.gt(after.to_string()));
@@ -373,6 +373,10 @@ fn view(tx: &mut Tx<'_>, id: MachineId) -> Outcome<Option<MachineView>> {
 }
 
 fn views(tx: &mut Tx<'_>, found: Vec<Joined>) -> Outcome<Vec<MachineView>> {
+    views_with(tx, found, Detail::Whole)
+}
+
+fn views_with(tx: &mut Tx<'_>, found: Vec<Joined>, detail: Detail) -> Outcome<Vec<MachineView>> {
     let ids: Vec<&str> = found.iter().map(|(row, ..)| row.id.as_str()).collect();
     let nics: Vec<InterfaceRow> = interfaces::table
         .filter(interfaces::machine.eq_any(ids))
@@ -387,7 +391,7 @@ fn views(tx: &mut Tx<'_>, found: Vec<Joined>) -> Outcome<Vec<MachineView>> {
     let each = found.into_iter().map(|(row, owner, rack, pool, project)| {
         let interfaces = of.remove(&row.id).unwrap_or_default();
         Ok(MachineView {
-            machine: (row, interfaces).try_into()?,
+            machine: (row, interfaces, detail).try_into()?,
             owner: owner.map(|n| parse("users.name", &n)).transpose()?,
             rack: rack.map(|n| parse("racks.name", &n)).transpose()?,
             pool: parse("pools.name", &pool.unwrap_or_default())?,

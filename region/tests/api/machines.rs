@@ -6,7 +6,10 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::site::{Machines, Site, by, new_machine, options, refused};
+use crate::{
+    site::{Machines, Site, by, new_machine, options, refused},
+    watch::{Wire, next},
+};
 
 async fn ready_site() -> (Site, Machines) {
     let site = Site::start().await;
@@ -233,20 +236,30 @@ async fn events_are_watched_from_a_revision_on() {
     let ulf = site.user("ulf", Role::User).await;
     let mut events = v1::events_client::EventsClient::new(site.channel.clone());
     let all = events.list_events(by(&site.admin, v1::ListEventsRequest::default())).await.unwrap().into_inner().events;
-    let watch = |after_revision, machine: &str| v1::WatchEventsRequest { after_revision, machine: machine.to_owned() };
+    let watch = |after_revision, machine: &str| v1::WatchEventsRequest {
+        after_revision,
+        machine: machine.to_owned(),
+        ..Default::default()
+    };
     let mut from_start = events.watch_events(by(&site.admin, watch(0, ""))).await.unwrap().into_inner();
     for want in &all {
-        assert_eq!(from_start.message().await.unwrap().unwrap(), *want);
+        assert_eq!(next(&mut from_start).await, Wire::Event(want.clone()));
     }
+    let newest = all.last().unwrap().revision;
     let mut new_only = events.watch_events(by(&site.admin, watch(-1, "m1"))).await.unwrap().into_inner();
+    for stream in [&mut from_start, &mut new_only] {
+        // The backlog, which may be empty, is at its end.
+        let told = next(stream).await;
+        assert!(matches!(&told, Wire::Bookmark(b) if b.revision == newest && b.at.is_some()), "{told:?}");
+    }
     machines.allocate_machine(by(&site.admin, allocate("m1"))).await.unwrap();
     for stream in [&mut from_start, &mut new_only] {
-        let event = stream.message().await.unwrap().unwrap();
+        let Wire::Event(event) = next(stream).await else { panic!("not an event") };
         assert_eq!(
             (event.event.as_str(), event.to(), event.actor.as_str()),
             ("allocate", MachineState::Allocated, "user:admin")
         );
-        assert!(event.revision > all.last().unwrap().revision);
+        assert!(event.revision > newest);
     }
     refused(events.watch_events(by(&site.admin, watch(-2, ""))).await, Code::InvalidArgument);
     refused(events.watch_events(by(&site.admin, watch(0, "m7"))).await, Code::NotFound);

@@ -1,5 +1,8 @@
-//! The API, over TLS, against SQLite. No engine runs: machines are where the tests put them.
+//! The API, over TLS, against SQLite where nothing else is said. No engine runs: machines are where the tests put them.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests: panic and print are their language")]
+
+#[path = "../support/postgres.rs"]
+mod postgres;
 
 #[path = "../support/postgres.rs"]
 mod postgres;
@@ -11,7 +14,10 @@ mod daemon;
 mod gateway;
 mod images;
 mod leave;
+mod lists;
 mod machines;
 mod marks;
 mod people;
 mod site;
+mod storm;
+mod watch;

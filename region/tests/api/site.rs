@@ -9,7 +9,7 @@ use farrier_proto::{
 };
 use farrier_region::{
     api,
-    app::{App, Blobs, Policy},
+    app::{App, Blobs, Policy, Tail, events::Bounds},
     crash::Crash,
     domain::{
         advance::{Change, Deadlines},
@@ -56,11 +56,17 @@ pub(crate) struct Rack {
 
 impl Site {
     pub(crate) async fn start() -> Self {
+        Self::with(Bounds::default(), None).await
+    }
+
+    /// With other bounds for watchers, and perhaps on a PostgreSQL.
+    pub(crate) async fn with(bounds: Bounds, postgres: Option<String>) -> Self {
         tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::System;
         let stop = CancellationToken::new();
-        let store = Store::open(&Database::Sqlite(dir.path().join("farrier.db")), clock.clone()).await.unwrap();
+        let database = postgres.map_or_else(|| Database::Sqlite(dir.path().join("farrier.db")), Database::Postgres);
+        let store = Store::open(&database, clock.clone()).await.unwrap();
         let vault = Vault::open(dir.path()).unwrap();
         let ca = Ca::open(dir.path()).unwrap();
         let identity = ca.server_identity(&["127.0.0.1".to_owned()], clock.now()).unwrap();
@@ -81,12 +87,15 @@ impl Site {
             advertise: address.to_string(),
             ephemeral_image: image,
         };
+        let tail = Tail::new(store.clone(), bounds);
+        tokio::spawn(tail.clone().run(stop.clone()));
         let app = App {
             store,
             vault,
             ca: Arc::new(ca),
             racks,
             blobs: Blobs::open(dir.path()).unwrap(),
+            tail: tail.clone(),
             policy: Arc::new(policy),
             clock,
             stop: stop.clone(),
@@ -103,6 +112,11 @@ impl Site {
     /// A connection with a client certificate.
     pub(crate) fn connect(&self, identity: Option<Identity>) -> Channel {
         channel(self.address, self.app.ca.ca_pem(), identity)
+    }
+
+    /// A connection that takes little before it is read.
+    pub(crate) fn narrow(&self) -> Channel {
+        endpoint(self.address, self.app.ca.ca_pem(), None).initial_stream_window_size(4096).connect_lazy()
     }
 
     /// A new user and a token of his.
@@ -183,11 +197,15 @@ impl Site {
 }
 
 pub(crate) fn channel(address: SocketAddr, ca_pem: &str, identity: Option<Identity>) -> Channel {
+    endpoint(address, ca_pem, identity).connect_lazy()
+}
+
+fn endpoint(address: SocketAddr, ca_pem: &str, identity: Option<Identity>) -> Endpoint {
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca_pem)).domain_name(tls::SERVER_NAME);
     if let Some(identity) = identity {
         tls = tls.identity(identity);
     }
-    Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap().connect_lazy()
+    Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap()
 }
 
 /// A request with a bearer token.

@@ -11,6 +11,7 @@ mod allocation;
 mod catalogue;
 mod claims;
 mod failures;
+mod lists;
 mod machines;
 mod migrations;
 mod reports;

@@ -8,7 +8,8 @@ use std::{
 use farrier_common::secret::sha256_hex;
 use farrier_proto::v1::{
     events_server::Events, images_server::Images, machines_server::Machines, racks_server::Racks,
-    subnets_server::Subnets, tokens_server::Tokens, upload_blob_request::Part, users_server::Users, *,
+    subnets_server::Subnets, tokens_server::Tokens, upload_blob_request::Part, users_server::Users,
+    watch_events_response::Update, *,
 };
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
@@ -117,9 +118,14 @@ impl Subnets for Region {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as streams want it")]
+fn told(update: Update) -> Result<WatchEventsResponse, Status> {
+    Ok(WatchEventsResponse { update: Some(update) })
+}
+
 #[tonic::async_trait]
 impl Events for Region {
-    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
 
     async fn list_events(&self, _: Request<ListEventsRequest>) -> Answer<ListEventsResponse> {
         self.absent()
@@ -135,7 +141,14 @@ impl Events for Region {
         tokio::spawn(async move {
             for step in steps.into_iter().flatten() {
                 match step {
-                    Step::Send(event) => drop(sender.send(Ok(event)).await),
+                    Step::Send(event) => drop(sender.send(told(Update::Event(event))).await),
+                    Step::Bookmark(revision) => {
+                        drop(sender.send(told(Update::Bookmark(Bookmark { revision, at: None }))).await);
+                    }
+                    Step::Resync(reason) => {
+                        let resync = Resync { reason: reason.to_owned(), oldest_revision: 1 };
+                        return drop(sender.send(told(Update::Resync(resync))).await);
+                    }
                     Step::Become(state, reason) => region.script(|s| s.machine = machine(state, reason)),
                     Step::Pause(time) => tokio::time::sleep(time).await,
                     Step::Break(status) => return drop(sender.send(Err(status)).await),
@@ -199,7 +212,9 @@ impl Machines for Region {
     }
 
     async fn list_machines(&self, request: Request<ListMachinesRequest>) -> Answer<ListMachinesResponse> {
-        let token = request.into_inner().page.unwrap_or_default().page_token;
+        let request = request.into_inner();
+        self.script(|s| s.listed.push(request.clone()));
+        let token = request.page.unwrap_or_default().page_token;
         let index = if token.is_empty() { 0 } else { token.parse::<usize>().unwrap() };
         let (machines, pages) = self.script(|s| (s.pages.get(index).cloned().unwrap_or_default(), s.pages.len()));
         let next_page_token = if index + 1 < pages { (index + 1).to_string() } else { String::new() };

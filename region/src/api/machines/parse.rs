@@ -84,6 +84,16 @@ fn printable(field: &str, text: &str, most: usize) -> Result<()> {
     if fits { Ok(()) } else { Err(Error::invalid(field, format!("must be 1 to {most} printable ASCII characters"))) }
 }
 
+/// Is the full view asked for?
+pub(super) fn whole(view: i32, default: bool) -> Result<bool> {
+    match v1::MachineView::try_from(view) {
+        Ok(v1::MachineView::Unspecified) => Ok(default),
+        Ok(v1::MachineView::Basic) => Ok(false),
+        Ok(v1::MachineView::Full) => Ok(true),
+        Err(_) => Err(Error::invalid("view", "must be one of: basic, full")),
+    }
+}
+
 /// Free-form labels, in the field of that name.
 pub(super) fn labels(field: &str, given: HashMap<String, String>) -> Result<BTreeMap<String, String>> {
     if given.len() > MOST_LABELS {

@@ -30,16 +30,18 @@ pub(super) fn machine(view: &MachineView) -> v1::Machine {
     }
 }
 
-/// A machine in a list: without its hardware, its notes and its layouts.
+/// The basic view of a machine: without what is long.
 pub(super) fn brief(view: &MachineView) -> v1::Machine {
     let mut machine = machine(view);
     if let Some(status) = &mut machine.status {
         status.hardware = None;
+        status.last_erase.clear();
+        status.script_results.clear();
     }
     if let Some(intent) = &mut machine.intent {
-        intent.notes = String::new();
         intent.storage = None;
         intent.network = None;
+        intent.notes.clear();
     }
     machine
 }

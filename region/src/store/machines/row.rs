@@ -15,6 +15,8 @@ use crate::{
     },
 };
 
+use super::light;
+
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = machines)]
 pub(super) struct MachineRow {
@@ -48,10 +50,23 @@ pub(super) struct MachineRow {
     reason_code: String,
 }
 
-impl TryFrom<(MachineRow, Vec<Interface>)> for Machine {
+/// How much of a machine's details is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// All.
+    Whole,
+    /// Without what is long: to be shown, never to be written.
+    Short,
+}
+
+impl TryFrom<(MachineRow, Vec<Interface>, Detail)> for Machine {
     type Error = StoreError;
 
-    fn try_from((row, interfaces): (MachineRow, Vec<Interface>)) -> Outcome<Self> {
+    fn try_from((row, interfaces, detail): (MachineRow, Vec<Interface>, Detail)) -> Outcome<Self> {
+        let read = match detail {
+            Detail::Whole => |json: &str| serde_json::from_str(json),
+            Detail::Short => light::details,
+        };
         let power: Option<PowerState> = parse_option("machines.power", row.power.as_deref())?;
         let corrupt = |e: serde_json::Error| StoreError::Corrupt {
             column: "machines.details",
@@ -83,7 +98,7 @@ impl TryFrom<(MachineRow, Vec<Interface>)> for Machine {
             firmware: parse_option("machines.firmware", row.firmware.as_deref())?,
             power: power.zip(row.power_at.map(utc)),
             interfaces,
-            details: serde_json::from_str(&row.details).map_err(corrupt)?,
+            details: read(&row.details).map_err(corrupt)?,
             created_at: utc(row.created_at),
             updated_at: utc(row.updated_at),
         })
