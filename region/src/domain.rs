@@ -9,6 +9,7 @@ pub mod lifecycle;
 pub mod machine;
 pub mod network;
 pub mod observation;
+pub mod operation;
 pub mod pool;
 pub mod rack;
 #[cfg(test)]

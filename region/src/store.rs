@@ -34,6 +34,7 @@ mod events;
 mod images;
 mod machines;
 mod migrations;
+mod operations;
 mod racks;
 mod requests;
 mod schema;
@@ -46,6 +47,7 @@ mod users;
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
 pub use machines::{Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
+pub use operations::{Hold, OperationView};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
 pub use steps::{StepRow, TimelineRow};
@@ -78,6 +80,7 @@ struct Inner {
     /// SQLite has one writer; waiting for it in order is fairer than its busy handler.
     writer: Option<Arc<Semaphore>>,
     work: Notify,
+    operations: Notify,
     events: watch::Sender<u64>,
     changes: Arc<Changes>,
 }
@@ -138,7 +141,16 @@ impl Store {
         let slots = Arc::new(Semaphore::new(connection::POOL_SIZE));
         let events = watch::Sender::new(0);
         let shared = writer.is_none();
-        let inner = Inner { pool, clock, slots, writer, work: Notify::new(), events, changes: Arc::default() };
+        let inner = Inner {
+            pool,
+            clock,
+            slots,
+            writer,
+            work: Notify::new(),
+            operations: Notify::new(),
+            events,
+            changes: Arc::default(),
+        };
         Ok(Self { inner: Arc::new(inner), shared })
     }
 

@@ -70,6 +70,8 @@ mutations! {
     ReleaseMachineRequest machine comment,
     AbortMachineRequest machine comment,
     PowerMachineRequest machine,
+    BulkMachinesRequest verb comment,
+    CancelOperationRequest operation,
     CreateSubnetRequest name,
     CreateJoinTokenRequest rack,
     CreateImageRequest name,

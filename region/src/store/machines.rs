@@ -37,6 +37,7 @@ use super::{
 };
 
 mod engine;
+mod named;
 mod row;
 mod write;
 
