@@ -205,7 +205,11 @@ fn checked(ask: &Ask<Bulked>, wanted: &Wanted) -> Result<Wanted> {
     Ok(Wanted { max_parallel, ..wanted.clone() })
 }
 
-/// Is a machine in this state still at work on its verb?
-fn is_at_work(state: State) -> bool {
-    state.class() == Class::Working
+/// Does the verb set a machine to work that is in this state after it?
+fn is_at_work(verb: Verb, state: State) -> bool {
+    let sets_to_work = match verb {
+        Verb::Commission | Verb::Test | Verb::Release | Verb::MarkFixed => true,
+        Verb::Abort | Verb::MarkBroken | Verb::Lock | Verb::Unlock | Verb::Delete => false,
+    };
+    sets_to_work && state.class() == Class::Working
 }

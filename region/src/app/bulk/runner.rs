@@ -21,7 +21,7 @@ use crate::{
     domain::{
         Error, Result,
         lifecycle::State,
-        operation::{Counts, Item, ItemStatus, Next, Operation, Verb, next, verdict},
+        operation::{Counts, Item, ItemStatus, Next, Operation, next, verdict},
     },
     store::{Hold, MachineView, Once, Request},
 };
@@ -238,15 +238,10 @@ async fn told(news: &mut tokio::sync::watch::Receiver<u64>) {
 async fn give(app: &App, operation: &Operation, item: &Item, tries: u32) -> Given {
     let late = || Err(Error::Unavailable(format!("it was not done within {} s", GIVE.as_secs())));
     let noted = match timeout(GIVE, done(app, operation, item)).await.unwrap_or_else(|_| late()) {
-        Ok(state) if is_at_work(state) => app.store.operation_asked(operation.id, item.position).await,
-        Ok(state) => {
-            let outcome = if operation.verb == Verb::Abort {
-                (ItemStatus::Succeeded, String::new())
-            } else {
-                verdict(state, "it is there at once")
-            };
-            ended(app, operation, item, outcome).await
+        Ok(state) if is_at_work(operation.verb, state) => {
+            app.store.operation_asked(operation.id, item.position).await
         }
+        Ok(_) => ended(app, operation, item, (ItemStatus::Succeeded, String::new())).await,
         Err(e @ (Error::Unavailable(_) | Error::Internal(_))) if tries + 1 < TRIES => {
             tracing::warn!(operation.id = %operation.id, machine.id = %item.machine, error = %e, "a verb is tried again");
             return Given::Again;

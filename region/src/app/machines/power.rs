@@ -52,6 +52,7 @@ impl App {
         let view = self.machine_get(&ask.user, which).await?;
         let m = &view.machine;
         ask.still(m.name.as_str(), m.etag())?;
+        ask.still_in(m)?;
         may(&ask.user, m, action.as_str())?;
         if m.state.class() == Class::Working {
             let why =
@@ -59,6 +60,10 @@ impl App {
             return Err(Error::Precondition(why));
         }
         reachable(m)?;
+        // The BMC cannot be asked to undo it: who only wants to know is told as far as it is known without the BMC.
+        if ask.request.validate_only {
+            return self.power_noted(ask, which, action).await;
+        }
         let power = match action {
             PowerAction::On => self.racks.set_power(m, PowerState::On).await,
             PowerAction::Off => self.racks.set_power(m, PowerState::Off).await,
@@ -67,8 +72,18 @@ impl App {
         let power = power.map_err(error)?;
         self.store.machine_set_power(m.id, power, self.clock.now()).await?;
         // What the caller saw was checked above; the power itself changes no version that he could compare with.
-        let recorded = Ask { etag: None, ..ask.clone() };
-        self.change(&recorded, which, |asked, m| {
+        let recorded = Ask { etag: None, expected: None, ..ask.clone() };
+        self.power_noted(&recorded, which, action).await
+    }
+
+    /// Logs who asked for what.
+    async fn power_noted(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        action: PowerAction,
+    ) -> Result<Once<MachineView>> {
+        self.change(ask, which, |asked, m| {
             let mut change = Change::of(m.clone());
             change.events.push(event(m, &format!("user:{}", asked.user.name), action));
             Ok((change, Extra::default()))
