@@ -238,9 +238,7 @@ async fn told(news: &mut tokio::sync::watch::Receiver<u64>) {
 async fn give(app: &App, operation: &Operation, item: &Item, tries: u32) -> Given {
     let late = || Err(Error::Unavailable(format!("it was not done within {} s", GIVE.as_secs())));
     let noted = match timeout(GIVE, done(app, operation, item)).await.unwrap_or_else(|_| late()) {
-        Ok(state) if is_at_work(operation.verb, state) => {
-            app.store.operation_asked(operation.id, item.position).await
-        }
+        Ok(state) if is_at_work(operation.verb, state) => app.store.operation_asked(operation.id, item.position).await,
         Ok(_) => ended(app, operation, item, (ItemStatus::Succeeded, String::new())).await,
         Err(e @ (Error::Unavailable(_) | Error::Internal(_))) if tries + 1 < TRIES => {
             tracing::warn!(operation.id = %operation.id, machine.id = %item.machine, error = %e, "a verb is tried again");

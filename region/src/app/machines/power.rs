@@ -77,12 +77,7 @@ impl App {
     }
 
     /// Logs who asked for what.
-    async fn power_noted(
-        &self,
-        ask: &Ask<MachineView>,
-        which: &str,
-        action: PowerAction,
-    ) -> Result<Once<MachineView>> {
+    async fn power_noted(&self, ask: &Ask<MachineView>, which: &str, action: PowerAction) -> Result<Once<MachineView>> {
         self.change(ask, which, |asked, m| {
             let mut change = Change::of(m.clone());
             change.events.push(event(m, &format!("user:{}", asked.user.name), action));
