@@ -6,6 +6,7 @@
 pub(crate) mod events;
 pub(crate) mod images;
 pub(crate) mod machines;
+pub(crate) mod operations;
 pub(crate) mod racks;
 pub(crate) mod subnets;
 pub(crate) mod table;
