@@ -6,6 +6,7 @@ mod daemon;
 mod fleet;
 mod gateway;
 mod images;
+mod intentions;
 mod machines;
 mod people;
 mod site;

@@ -44,7 +44,7 @@ fn mutations() -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_once_is_answered_the_same_and_not_done_again() {
     let mut region = Region::start().await;
-    let mut run = Run::new(&region);
+    let run = Run::new(&region);
     run.set_up().await;
     // Each part is done while the region dies and comes back; between them the machines are brought on as by the engine.
     region.while_it_dies(3, run.people_and_machines()).await;

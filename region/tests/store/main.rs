@@ -12,6 +12,7 @@ mod claims;
 mod failures;
 mod machines;
 mod migrations;
+mod operations;
 mod reports;
 mod requests;
 mod revisions;

@@ -152,3 +152,66 @@ fn opened(vault: &Vault, token: &str) -> Result<Terms> {
     let plain = vault.open_sealed(PURPOSE, &sealed).map_err(|_| foreign())?;
     serde_json::from_slice(plain.expose()).map_err(|_| foreign())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::bulk::Selection,
+        domain::{
+            lifecycle::State,
+            operation::Verb,
+            testing::{at, machine},
+        },
+    };
+
+    fn wanted(verb: Verb) -> Wanted {
+        Wanted {
+            verb,
+            selection: Selection { filter: "state=deployed".to_owned(), machines: Vec::new() },
+            plan_token: String::new(),
+            expected_count: 0,
+            max_parallel: 10,
+            stop_after_failures: 0,
+            options: Options::default(),
+        }
+    }
+
+    fn view() -> MachineView {
+        let name = || "lab".parse().unwrap();
+        MachineView { machine: machine(State::Deployed, None), owner: None, project: None, pool: name(), rack: None }
+    }
+
+    #[test]
+    fn a_plan_lasts_ten_minutes_and_its_token_cannot_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::open(dir.path()).unwrap();
+        let (user, chosen, wanted) = (UserId::generate(), [view()], wanted(Verb::Release));
+        let token = Terms::new(user, &wanted, &chosen, at(0)).seal(&vault).unwrap();
+        let told = |secs, plan_token: &str| {
+            let wanted = Wanted { plan_token: plan_token.to_owned(), expected_count: 1, ..wanted.clone() };
+            let now = Terms::new(user, &wanted, &chosen, at(secs));
+            now.agree(&vault, &wanted, at(secs)).err().map(|e| e.to_string())
+        };
+        assert_eq!(told(599, &token), None);
+        assert!(told(600, &token).unwrap().starts_with("plan_token: the plan expired at 2027-01-15 08:10:00 UTC"));
+        let mut spoiled = token.clone().into_bytes();
+        spoiled[9] = if spoiled[9] == b'A' { b'B' } else { b'A' };
+        assert!(told(0, std::str::from_utf8(&spoiled).unwrap()).unwrap().contains("is not the token of a plan"));
+        // Sealed for another purpose.
+        let other = URL_SAFE_NO_PAD.encode(vault.seal("token", b"{}"));
+        assert!(told(0, &other).unwrap().contains("is not the token of a plan"));
+    }
+
+    #[test]
+    fn a_harmless_verb_needs_no_plan_but_the_count_must_be_right_if_it_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::open(dir.path()).unwrap();
+        let agree = |expected_count| {
+            let wanted = Wanted { expected_count, ..wanted(Verb::Lock) };
+            Terms::new(UserId::generate(), &wanted, &[view()], at(0)).agree(&vault, &wanted, at(0))
+        };
+        assert!(agree(0).is_ok() && agree(1).is_ok());
+        assert!(agree(2).unwrap_err().to_string().starts_with("2 machines are expected, but it is about 1"));
+    }
+}
