@@ -1,6 +1,7 @@
 //! What machines are and what may happen to them. Pure: no runtime, no database, no wire, no clock.
 
 pub mod advance;
+pub mod boot_stages;
 pub mod decide;
 pub mod error;
 pub mod event;
@@ -12,6 +13,7 @@ pub mod observation;
 pub mod operation;
 pub mod pool;
 pub mod rack;
+pub mod reason;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod user;

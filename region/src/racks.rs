@@ -5,6 +5,7 @@
 
 mod calls;
 mod dial;
+mod exchanges;
 mod intents;
 mod sync;
 
@@ -13,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use farrier_common::{id::RackId, name::Name};
+use farrier_common::{clock::Clock, id::RackId, name::Name};
 use farrier_proto::rack::rack_service_client::RackServiceClient;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tonic::transport::Channel;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use calls::{BmcFacts, own_purpose};
+pub use exchanges::Exchange;
 pub use intents::{boot_token, phone_home_token};
 
 type Client = RackServiceClient<Timeout<Channel>>;
@@ -39,6 +41,8 @@ pub struct Racks {
 
 struct Inner {
     store: Store,
+    clock: Clock,
+    exchanges: exchanges::Exchanges,
     vault: Vault,
     identity: Identity,
     ca_pem: String,
@@ -55,10 +59,19 @@ struct Inner {
 impl Racks {
     /// Nothing is dialled before it is needed.
     #[must_use]
-    pub fn new(store: Store, vault: Vault, identity: Identity, ca_pem: String, ephemeral_image: Name) -> Self {
+    pub fn new(
+        store: Store,
+        vault: Vault,
+        identity: Identity,
+        ca_pem: String,
+        ephemeral_image: Name,
+        clock: Clock,
+    ) -> Self {
         let (wanted, receiver) = mpsc::unbounded_channel();
         let inner = Inner {
             store,
+            clock,
+            exchanges: exchanges::Exchanges::default(),
             vault,
             identity,
             ca_pem,

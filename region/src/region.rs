@@ -103,7 +103,8 @@ impl Region {
         let blobs = Blobs::open(&config.data_dir).map_err(file(&config.data_dir.join("blobs")))?;
         let identity = ca.server_identity(&[config.advertised_host()], clock.now())?;
         let image = config.ephemeral_image.clone();
-        let racks = Racks::new(store.clone(), vault.clone(), identity.clone(), ca.ca_pem().to_owned(), image);
+        let racks =
+            Racks::new(store.clone(), vault.clone(), identity.clone(), ca.ca_pem().to_owned(), image, clock.clone());
         let tasks = TaskGroup::new();
         let policy = Arc::new(Policy {
             deadlines: config.deadlines.clone(),

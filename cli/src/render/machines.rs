@@ -7,6 +7,7 @@ use farrier_proto::v1::{
 use serde_json::{Value, json};
 
 use super::{
+    explain,
     table::{Fit, Page, cell, table},
     words::{self, filled, rfc3339},
 };
@@ -65,6 +66,7 @@ pub(crate) fn explanation_json(explanation: &Explanation) -> Value {
             "text": e.text,
             "boot_id": filled(&e.boot_id),
         })).collect::<Vec<_>>(),
+        "why": explain::json(explanation),
     })
 }
 
@@ -170,7 +172,10 @@ pub(crate) fn explanation_page(explanation: &Explanation, now: DateTime<Utc>, wi
         .pair("Machine", machine.name.clone())
         .pair("State", words::place(status.state, &status.phase))
         .pair("Why", status.reason.clone())
+        .pair_if("Reason", filled(&explanation.reason_code).map(|c| format!("{c}: {}", explanation.meaning)))
+        .pair_if("What to do", filled(&explanation.remedy).map(str::to_owned))
         .pair("Since", words::with_age(status.since.as_ref(), now))
+        .pair_if("Trouble since", words::with_age(explanation.trouble_since.as_ref(), now))
         .pair("Deadline", words::with_age(status.deadline.as_ref(), now))
         .pair("Allowed now", allowed)
         .pair("Next step", explanation.next_step.clone())
@@ -178,6 +183,16 @@ pub(crate) fn explanation_page(explanation: &Explanation, now: DateTime<Utc>, wi
         .pair_if("Failed tries", attempts)
         .pair("Last error", explanation.last_error.clone());
     let inner = width.map(|w| w.saturating_sub(2));
+    let page = if explanation.exchanges.is_empty() {
+        page
+    } else {
+        page.section("Last exchanges", &explain::exchanges(&explanation.exchanges, inner))
+    };
+    let page = if explanation.boot_stages.is_empty() {
+        page
+    } else {
+        page.section("Boot", &explain::stages(&explanation.boot_stages, inner))
+    };
     page.section("Timeline", &timeline_table(&explanation.timeline, inner)).text()
 }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     domain::{
         Error, Result,
+        boot_stages::{self, Stage},
         lifecycle::{Class, Event, State},
         machine::Machine,
         user::{Role, User},
@@ -45,6 +46,10 @@ pub struct Explanation {
     pub next_attempt: Option<Timestamp>,
     /// What happened to it, newest last.
     pub timeline: Vec<TimelineRow>,
+    /// The last exchange with each of bmc, dhcp, tftp, http and agent.
+    pub exchanges: Vec<(&'static str, Timestamp, String)>,
+    /// The stages of the boot in progress, or of the last one.
+    pub stages: Vec<Stage>,
 }
 
 impl App {
@@ -83,9 +88,35 @@ impl App {
         let allowed = rules::allowed(user, &view.machine);
         let next_step = next_step(&view.machine, &allowed);
         let next_attempt = view.machine.due_at.filter(|_| view.machine.state.class() == Class::Working);
-        Ok(Explanation { view, allowed, next_step, next_attempt, timeline })
+        let stages = match view.machine.details.boot {
+            Some(boot) => boot_stages::stages(self.store.boot_marks(boot).await?),
+            None => Vec::new(),
+        };
+        let exchanges = self.exchanges(&view.machine).await?;
+        Ok(Explanation { view, allowed, next_step, next_attempt, timeline, exchanges, stages })
+    }
+
+    /// The last exchange with each party, as far as it is known.
+    async fn exchanges(&self, m: &Machine) -> Result<Vec<(&'static str, Timestamp, String)>> {
+        let bmc = self.racks.last_exchange(m.id).map(|e| ("bmc", e.at, e.text));
+        let bmc = bmc.or_else(|| m.power.map(|(power, at)| ("bmc", at, format!("power is {power}"))));
+        let steps = self.store.steps_of(m.id, NEWEST_STEPS).await?;
+        let last = |with: &'static str, kinds: &'static [&'static str]| {
+            let step = steps.iter().rev().find(|s| kinds.contains(&s.kind.as_str()));
+            step.map(|s| (with, s.at, s.text.clone()))
+        };
+        let wire = [
+            last("dhcp", &["dhcp"]),
+            last("tftp", &["tftp"]),
+            last("http", &["http", "kernel"]),
+            last("agent", &["agent", "os"]),
+        ];
+        Ok(bmc.into_iter().chain(wire.into_iter().flatten()).collect())
     }
 }
+
+/// Among so many of the newest steps the last exchanges are looked for.
+const NEWEST_STEPS: usize = 200;
 
 fn next_step(m: &Machine, allowed: &[Event]) -> String {
     if m.state.class() == Class::Working {

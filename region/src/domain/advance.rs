@@ -11,6 +11,7 @@ use super::{
     lifecycle::{self, Edge, Event, Phase, State},
     machine::{Interface, Machine},
     observation::{Observation, TaskKind, TaskResult, TaskStatus},
+    reason::Code,
 };
 
 /// One transaction's worth of change of one machine.
@@ -55,6 +56,7 @@ impl Change {
         m.deadline = deadline(edge.to, deadlines, now);
         m.work = super::machine::Work::default();
         why.clone_into(&mut m.reason);
+        m.code = edge.on.into();
         m.details.boot_tries = 0;
         m.details.trouble_since = None;
         m.due_at = Some(now);
@@ -111,7 +113,8 @@ pub fn advance(
         Decision::Rest => change.machine.due_at = None,
         Decision::Wait { after, why } => {
             change.machine.due_at = Some(now + *after);
-            change.machine.reason.clone_from(why);
+            change.machine.reason.clone_from(&why.text);
+            change.machine.code = why.code;
         }
         Decision::Do { then, .. } => {
             change.machine.due_at = Some(now);
@@ -123,12 +126,17 @@ pub fn advance(
         }
         Decision::Enter { phase, why } => {
             harvest(&mut change, seen);
-            begin(&mut change, *phase, why, now);
+            begin(&mut change, *phase, &why.text, now);
+            change.machine.code = why.code;
         }
         Decision::Move { event, why } => {
             harvest(&mut change, seen);
             let edge = lifecycle::next(before.state, *event)?;
-            change = change.along(edge, "engine", why, deadlines, now);
+            change = change.along(edge, "engine", &why.text, deadlines, now);
+            // A move that says nothing exact of itself has the code of its event.
+            if why.code != Code::Progress {
+                change.machine.code = why.code;
+            }
         }
     }
     Ok(change)

@@ -13,6 +13,7 @@ use super::{
     lifecycle::{Class, Event, Phase, State},
     machine::Machine,
     observation::{Effect, Observation, TaskKind, TaskResult, TaskStatus, Trouble, TroubleKind},
+    reason::{Code, Why},
 };
 
 #[cfg(test)]
@@ -28,7 +29,7 @@ pub enum Decision {
         /// When.
         after: TimeDelta,
         /// What is waited for.
-        why: String,
+        why: Why,
     },
     /// Do one thing outside.
     Do {
@@ -42,14 +43,14 @@ pub enum Decision {
         /// Which.
         phase: Phase,
         /// Why.
-        why: String,
+        why: Why,
     },
     /// Leave the state.
     Move {
         /// Along which edge.
         event: Event,
         /// Why.
-        why: String,
+        why: Why,
     },
 }
 
@@ -148,12 +149,10 @@ pub fn on_trouble(m: &Machine, effect: &Effect, trouble: &Trouble, rules: &Rules
     let working = m.state.class() == Class::Working;
     let out_of_tries = *effect == Effect::ProbeBmc && m.work.attempts + 1 >= rules.probe_tries;
     if working && (trouble.kind == TroubleKind::Permanent || out_of_tries) {
-        return leave(Event::Fail, format!("could not {what}: {}", trouble.text));
+        return leave(Event::Fail, Why::new(of_trouble(trouble), format!("could not {what}: {}", trouble.text)));
     }
-    Decision::Wait {
-        after: patience(m.work.attempts),
-        why: format!("could not {what}, trying again: {}", trouble.text),
-    }
+    let why = Why::new(of_trouble(trouble), format!("could not {what}, trying again: {}", trouble.text));
+    wait(patience(m.work.attempts), why)
 }
 
 fn at_rest(m: &Machine, seen: &Observation) -> Decision {
@@ -178,7 +177,10 @@ fn account(m: &Machine) -> Decision {
         Some(bmc) if bmc.use_as_is => enter(Phase::PowerOff, "the given BMC account is used as it is"),
         Some(bmc) if bmc.managed => enter(Phase::PowerOff, "the BMC account is ours already"),
         Some(_) => act(Effect::EnsureBmcAccount, Some(Phase::PowerOff)),
-        None => leave(Event::Fail, "no BMC is known: commission the machine with its BMC's address and account"),
+        None => {
+            let text = "no BMC is known: commission the machine with its BMC's address and account";
+            leave(Event::Fail, Why::new(Code::BmcUnknown, text))
+        }
     }
 }
 
@@ -187,20 +189,21 @@ fn boot(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestam
         return publish;
     }
     if restarted(seen) {
-        return again(m, rules, "the machine started anew as soon as its agent was there");
+        return again(m, rules, &Why::new(Code::Restarted, "the machine started anew as soon as its agent was there"));
     }
     if seen.boot.as_ref().is_some_and(|b| b.hello) {
         return enter(first_task(m), "the agent is there");
     }
     if m.phase_age(now) >= rules.boot_timeout {
         let minutes = rules.boot_timeout.num_minutes();
-        return again(m, rules, &format!("no agent within {minutes} minutes of power on"));
+        return again(m, rules, &Why::new(Code::NoAgent, format!("no agent within {minutes} minutes of power on")));
     }
     if off {
         return act(Effect::StartFrom(BootDevice::Network), None);
     }
     let left = rules.boot_timeout - m.phase_age(now);
-    wait(look(m, now, LOOK).min(left), "booting the ephemeral image: waiting for its agent")
+    let why = Why::new(Code::Booting, "booting the ephemeral image: waiting for its agent");
+    wait(look(m, now, LOOK).min(left), why)
 }
 
 const fn first_task(m: &Machine) -> Phase {
@@ -230,12 +233,14 @@ fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rule
     let status = seen.boot.as_ref().and_then(|b| b.task.as_ref()).filter(|t| t.kind == kind).map(|t| &t.status);
     match status {
         Some(TaskStatus::Done(result)) => after_task(m, result),
-        Some(TaskStatus::Failed(reason)) => leave(Event::Fail, format!("the agent could not do {kind}: {reason}")),
+        Some(TaskStatus::Failed(reason)) => {
+            leave(Event::Fail, Why::new(Code::TaskFailed, format!("the agent could not do {kind}: {reason}")))
+        }
         Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if off => {
-            again(m, rules, &format!("the machine went off during {kind}"))
+            again(m, rules, &Why::new(Code::Restarted, format!("the machine went off during {kind}")))
         }
         Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if restarted(seen) => {
-            again(m, rules, &format!("the machine started anew during {kind}"))
+            again(m, rules, &Why::new(Code::Restarted, format!("the machine started anew during {kind}")))
         }
         Some(TaskStatus::Running(progress)) => wait(look(m, now, LOOK), format!("the agent does {kind}: {progress}")),
         Some(TaskStatus::Pending) | None => wait(look(m, now, LOOK), format!("the agent is about to do {kind}")),
@@ -249,7 +254,9 @@ fn restarted(seen: &Observation) -> bool {
 
 fn after_task(m: &Machine, result: &TaskResult) -> Decision {
     match result {
-        TaskResult::Inventory { .. } if owes_erase(m) => enter(Phase::Erase, "its disks may hold an owner's data"),
+        TaskResult::Inventory { .. } if owes_erase(m) => {
+            enter(Phase::Erase, Why::new(Code::WipeOwed, "its disks may hold an owner's data"))
+        }
         TaskResult::Inventory { .. } => enter(Phase::Finish, "the inventory is taken"),
         TaskResult::WriteImage { text } => enter(Phase::Finish, text.clone()),
         TaskResult::Erase(disks) => enter(Phase::Finish, format!("{} disks are wiped, and it is proven", disks.len())),
@@ -258,12 +265,13 @@ fn after_task(m: &Machine, result: &TaskResult) -> Decision {
 }
 
 /// A fresh boot, or the end if there were enough.
-fn again(m: &Machine, rules: &Rules, why: &str) -> Decision {
+fn again(m: &Machine, rules: &Rules, why: &Why) -> Decision {
     let tries = m.details.boot_tries;
     if tries >= rules.boot_tries {
-        return leave(Event::Fail, format!("{why}; gave up after {tries} boots"));
+        return leave(Event::Fail, Why::new(why.code, format!("{why}; gave up after {tries} boots")));
     }
-    enter(Phase::PowerOff, format!("{why}; trying again (boot {} of {})", tries + 1, rules.boot_tries))
+    let text = format!("{why}; trying again (boot {} of {})", tries + 1, rules.boot_tries);
+    enter(Phase::PowerOff, Why::new(why.code, text))
 }
 
 fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestamp) -> Decision {
@@ -282,7 +290,8 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
         return enter(Phase::StartOs, "the machine is off; its system comes next");
     }
     if owes_erase(m) {
-        return enter(Phase::PowerOff, "its disks may hold an owner's data and must be wiped first");
+        let text = "its disks may hold an owner's data and must be wiped first";
+        return enter(Phase::PowerOff, Why::new(Code::WipeOwed, text));
     }
     if m.state != State::Releasing {
         return leave(Event::Done, format!("{} is done", m.state));
@@ -309,7 +318,7 @@ fn await_os(m: &Machine, seen: &Observation, off: bool, now: Timestamp) -> Decis
     if off {
         return enter(Phase::StartOs, "the machine went off before its system phoned home");
     }
-    wait(look(m, now, LOOK), "waiting for the installed system to phone home")
+    wait(look(m, now, LOOK), Why::new(Code::Booting, "waiting for the installed system to phone home"))
 }
 
 /// Publishing comes first when the rack does not yet hold what the row implies.
@@ -321,17 +330,19 @@ fn unpublished(m: &Machine, seen: &Observation) -> Option<Decision> {
     if seen.rack_connected {
         return Some(act(Effect::PublishIntent, None));
     }
-    Some(wait(RACK_AWAY, "the rack is not connected; its boot intent waits"))
+    Some(wait(RACK_AWAY, Why::new(Code::RackAway, "the rack is not connected; its boot intent waits")))
 }
 
 fn power_trouble(m: &Machine, seen: &Observation) -> Option<Decision> {
     match &seen.power {
         Some(Ok(_)) => None,
         Some(Err(t)) if t.kind == TroubleKind::Permanent => {
-            Some(leave(Event::Fail, format!("the BMC refuses to tell the power state: {}", t.text)))
+            let text = format!("the BMC refuses to tell the power state: {}", t.text);
+            Some(leave(Event::Fail, Why::new(of_trouble(t), text)))
         }
         Some(Err(t)) => {
-            Some(wait(patience(m.work.attempts), format!("the BMC does not tell the power state: {}", t.text)))
+            let text = format!("the BMC does not tell the power state: {}", t.text);
+            Some(wait(patience(m.work.attempts), Why::new(of_trouble(t), text)))
         }
         None => Some(wait(SOON, "the power state has not been asked yet")),
     }
@@ -343,6 +354,14 @@ fn look(m: &Machine, now: Timestamp, first: TimeDelta) -> TimeDelta {
     (m.phase_age(now) / 2).clamp(first, SELDOM)
 }
 
+/// Everything outside that gives trouble is asked through a BMC or its rack.
+const fn of_trouble(trouble: &Trouble) -> Code {
+    match trouble.kind {
+        TroubleKind::Transient => Code::BmcSilent,
+        TroubleKind::Permanent => Code::BmcRefused,
+    }
+}
+
 /// 2, 4, 8 … 60 seconds.
 fn patience(attempts: u32) -> TimeDelta {
     TimeDelta::seconds((2_i64 << attempts.min(5)).min(60))
@@ -352,14 +371,14 @@ fn act(effect: Effect, then: Option<Phase>) -> Decision {
     Decision::Do { effect, then }
 }
 
-fn enter(phase: Phase, why: impl Into<String>) -> Decision {
+fn enter(phase: Phase, why: impl Into<Why>) -> Decision {
     Decision::Enter { phase, why: why.into() }
 }
 
-fn leave(event: Event, why: impl Into<String>) -> Decision {
+fn leave(event: Event, why: impl Into<Why>) -> Decision {
     Decision::Move { event, why: why.into() }
 }
 
-fn wait(after: TimeDelta, why: impl Into<String>) -> Decision {
+fn wait(after: TimeDelta, why: impl Into<Why>) -> Decision {
     Decision::Wait { after, why: why.into() }
 }

@@ -15,7 +15,10 @@ use farrier_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::lifecycle::{Class, Phase, State};
+use super::{
+    lifecycle::{Class, Phase, State},
+    reason::Code,
+};
 
 /// One machine, as loaded from the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +41,8 @@ pub struct Machine {
     pub work: Work,
     /// Why it is here or what it waits for, in a sentence.
     pub reason: String,
+    /// The same as a code.
+    pub code: Code,
     /// Who holds it.
     pub owner: Option<Owner>,
     /// Who may see and hold it follows from here.

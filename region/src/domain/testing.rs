@@ -28,6 +28,7 @@ pub(crate) fn machine(state: State, phase: Option<Phase>) -> Machine {
         due_at: Some(at(0)),
         work: Work { phase, phase_since: phase.map(|_| at(0)), ..Work::default() },
         reason: "testing".to_owned(),
+        code: super::reason::Code::Unknown,
         owner: None,
         pool: super::pool::DEFAULT,
         zone: super::pool::default_zone(),

@@ -11,6 +11,7 @@ use crate::{
         lifecycle::{Event, Phase, State},
         machine::Machine,
         observation::{Observation, Trouble},
+        reason::{Code, Why},
     },
     engine::Engine,
     racks::own_purpose,
@@ -49,7 +50,7 @@ impl Engine {
         let committed = match self.commit(claim, change, secrets, state).await {
             // What the agent found contradicts another machine (one MAC twice): trying again will not change it.
             Err(e @ Error::Exists { .. }) => {
-                let decision = Decision::Move { event: Event::Fail, why: e.to_string() };
+                let decision = Decision::Move { event: Event::Fail, why: Why::new(Code::Conflict, e.to_string()) };
                 let change = self.follow(&m, &Observation::default(), &decision)?;
                 self.commit(claim, change, Vec::new(), state).await?
             }
@@ -124,16 +125,16 @@ fn log(m: &Machine, decision: &Decision, trouble: Option<&Trouble>) {
     match decision {
         Decision::Rest => tracing::debug!(machine.id = %m.id, name = %m.name, state = %m.state, "rests"),
         Decision::Wait { why, .. } => {
-            tracing::debug!(machine.id = %m.id, name = %m.name, state = %m.state, phase, why, trouble, "waits");
+            tracing::debug!(machine.id = %m.id, name = %m.name, state = %m.state, phase, %why, trouble, "waits");
         }
         Decision::Do { effect, .. } => {
             tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, effect = effect.describe(), "done");
         }
         Decision::Enter { phase: next, why } => {
-            tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, %next, why, "enters");
+            tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, %next, %why, "enters");
         }
         Decision::Move { event, why } => {
-            tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, %event, why, trouble, "moves");
+            tracing::info!(machine.id = %m.id, name = %m.name, state = %m.state, phase, %event, %why, trouble, "moves");
         }
     }
 }

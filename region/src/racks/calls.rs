@@ -4,13 +4,13 @@ use std::future::Future;
 
 use farrier_common::{
     hardware::{BootDevice, Firmware, PowerState},
-    id::RackId,
+    id::{MachineId, RackId},
     secret::Secret,
 };
 use farrier_proto::{convert, rack};
 use tonic::{Code, Response, Status};
 
-use super::{Client, Racks, dial::trouble, permanent, transient};
+use super::{Client, Exchange, Racks, dial::trouble, permanent, transient};
 use crate::domain::{
     machine::{Bmc, Machine},
     observation::Trouble,
@@ -36,7 +36,7 @@ impl Racks {
             let request = rack::ProbeBmcRequest { bmc: Some(bmc.clone()) };
             async move { c.probe_bmc(request).await }
         };
-        let r = self.call(rack_of(m)?, ask).await?;
+        let r = self.call(m, "log in", ask).await?;
         let text = format!(
             "IPMI {}, firmware {}, manufacturer {}, product {}, cipher suite {}",
             r.ipmi_version, r.firmware_version, r.manufacturer_id, r.product_id, r.cipher_suite
@@ -54,7 +54,7 @@ impl Racks {
             let request = rack::GetPowerRequest { bmc: Some(bmc.clone()) };
             async move { c.get_power(request).await }
         };
-        let r = self.call(rack_of(m)?, ask).await?;
+        let r = self.call(m, "tell the power", ask).await?;
         convert::power_from_wire(r.power).ok_or_else(|| transient("the BMC did not tell the power state"))
     }
 
@@ -68,7 +68,7 @@ impl Racks {
             let request = rack::SetPowerRequest { bmc: Some(bmc.clone()), power: convert::power_to_wire(power).into() };
             async move { c.set_power(request).await }
         };
-        let r = self.call(rack_of(m)?, ask).await?;
+        let r = self.call(m, &format!("power {power}"), ask).await?;
         convert::power_from_wire(r.power).ok_or_else(|| transient("the BMC did not tell the power state"))
     }
 
@@ -79,8 +79,9 @@ impl Racks {
     pub async fn cycle_power(&self, m: &Machine) -> Result<(), Trouble> {
         let request = rack::CyclePowerRequest { bmc: Some(self.bmc(m).await?) };
         let mut client = self.inner.client(rack_of(m)?).await?;
-        client.cycle_power(request).await.map_err(|s| trouble(&s))?;
-        Ok(())
+        let cycled = client.cycle_power(request).await.map(drop).map_err(|s| trouble(&s));
+        self.inner.exchanges.note(m.id, self.inner.clock.now(), "power cycle", &cycled);
+        cycled
     }
 
     /// Chooses what the next boot, and it alone, starts from.
@@ -98,7 +99,7 @@ impl Racks {
             let request = rack::SetBootDeviceRequest { bmc: Some(bmc.clone()), device: device.into(), uefi };
             async move { c.set_boot_device(request).await }
         };
-        self.call(rack_of(m)?, ask).await?;
+        self.call(m, "set the boot device", ask).await?;
         Ok(())
     }
 
@@ -118,22 +119,30 @@ impl Racks {
             };
             async move { c.ensure_bmc_account(request).await }
         };
-        Ok(self.call(rack_of(m)?, ask).await?.created)
+        Ok(self.call(m, "make the account", ask).await?.created)
+    }
+
+    /// The last exchange with the machine's BMC that this process knows of.
+    #[must_use]
+    pub fn last_exchange(&self, machine: MachineId) -> Option<Exchange> {
+        self.inner.exchanges.last(machine)
     }
 
     /// One call that may be repeated: a connection that broke (the rack was restarted) is made anew once.
-    async fn call<T, F, A>(&self, rack: RackId, ask: F) -> Result<T, Trouble>
+    async fn call<T, F, A>(&self, m: &Machine, asked: &str, ask: F) -> Result<T, Trouble>
     where
         F: Fn(Client) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
     {
-        let client = self.inner.client(rack).await?;
+        let client = self.inner.client(rack_of(m)?).await?;
         let first = ask(client.clone()).await;
         let answer = match first {
             Err(s) if s.code() == Code::Unavailable && s.message().contains("transport error") => ask(client).await,
             other => other,
         };
-        answer.map(Response::into_inner).map_err(|s| trouble(&s))
+        let outcome = answer.map(Response::into_inner).map_err(|s| trouble(&s));
+        self.inner.exchanges.note(m.id, self.inner.clock.now(), asked, &outcome);
+        outcome
     }
 
     async fn bmc(&self, m: &Machine) -> Result<rack::Bmc, Trouble> {

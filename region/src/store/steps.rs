@@ -15,17 +15,21 @@ use uuid::Uuid;
 
 use crate::domain::{
     Result,
+    boot_stages::{Mark, of_step},
     event::{EventKind, LoggedEvent},
 };
 
 use super::{
-    Store, Tx,
+    Store, Tx, boots,
     convert::{limit as rows, naive, parse, parse_option, utc},
     error::{Outcome, StoreError},
     events, machines,
     schema::{boot_steps, machines as machine_rows},
     tasks,
 };
+
+/// Of one boot; a machine that boots in circles makes more than anybody wants to see.
+const MOST_STEPS: i64 = 1000;
 
 /// One thing that a machine did with its rack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +121,30 @@ impl Store {
         self.write(move |tx| {
             let old = boot_steps::table.filter(boot_steps::at.lt(naive(before)));
             Ok(diesel::delete(old).execute(tx.conn)?)
+        })
+        .await
+    }
+
+    /// What is known of one boot: when it was made, its steps, its tasks and when its system phoned home.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn boot_marks(&self, boot: BootId) -> Result<Vec<Mark>> {
+        self.read(move |tx| {
+            let Some(row) = boots::get(tx, boot)? else { return Ok(Vec::new()) };
+            let mark = |at, stage: &str, ends| Mark { at, stage: stage.to_owned(), ends };
+            let mut marks = vec![mark(row.created_at, "power", false)];
+            marks.extend(row.hello_at.map(|at| mark(at, "agent", false)));
+            marks.extend(row.phoned_home_at.map(|at| mark(at, "os", true)));
+            let of = boot_steps::table.filter(boot_steps::boot.eq(boot.to_string()));
+            let steps: Vec<Row> =
+                of.order(boot_steps::at.desc()).limit(MOST_STEPS).select(Row::as_select()).load(tx.conn)?;
+            marks.extend(steps.iter().map(|s| mark(utc(s.at), of_step(&s.kind, &s.text), false)));
+            for (kind, began, ended) in tasks::times(tx, boot)? {
+                marks.extend(began.map(|at| mark(at, kind.as_str(), false)));
+                marks.extend(ended.map(|at| mark(at, kind.as_str(), true)));
+            }
+            Ok(marks)
         })
         .await
     }

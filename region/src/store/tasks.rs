@@ -7,7 +7,10 @@ use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _, dsl,
     prelude::{Queryable, Selectable},
 };
-use farrier_common::id::{BootId, MachineId, TaskId};
+use farrier_common::{
+    clock::Timestamp,
+    id::{BootId, MachineId, TaskId},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -243,6 +246,19 @@ pub(super) fn insert(tx: &mut Tx<'_>, machine: MachineId, boot: BootId, kind: Ta
         ))
         .execute(tx.conn)?;
     Ok(())
+}
+
+/// What a task was, when it began and when it ended.
+pub(super) type TaskTimes = (TaskKind, Option<Timestamp>, Option<Timestamp>);
+
+/// Begin and end of the tasks of a boot, in their order.
+pub(super) fn times(tx: &mut Tx<'_>, boot: BootId) -> Outcome<Vec<TaskTimes>> {
+    type Times = (String, Option<NaiveDateTime>, Option<NaiveDateTime>);
+    let of = tasks::table.filter(tasks::boot.eq(boot.to_string())).order(tasks::number.asc());
+    let found: Vec<Times> = of.select((tasks::kind, tasks::started_at, tasks::finished_at)).load(tx.conn)?;
+    let each =
+        found.into_iter().map(|(kind, began, ended)| Ok((parse("tasks.kind", &kind)?, began.map(utc), ended.map(utc))));
+    each.collect()
 }
 
 /// Begin and end of the machine's newest tasks, in order of time.

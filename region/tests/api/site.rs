@@ -67,7 +67,14 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let image: farrier_common::name::Name = "ephemeral".parse().unwrap();
-        let racks = Racks::new(store.clone(), vault.clone(), identity.clone(), ca.ca_pem().to_owned(), image.clone());
+        let racks = Racks::new(
+            store.clone(),
+            vault.clone(),
+            identity.clone(),
+            ca.ca_pem().to_owned(),
+            image.clone(),
+            clock.clone(),
+        );
         let policy = Policy {
             deadlines: Deadlines::new(),
             require_erase: true,

@@ -1,7 +1,9 @@
 //! Golden texts: bless with `UPDATE_EXPECT=1 cargo test -p farrier`, then read the difference.
 
 use expect_test::expect;
-use farrier_proto::v1::{Architecture, BmcProtocol, Disk, Firmware, MachineState, NetworkInterface, Nic, PowerState};
+use farrier_proto::v1::{
+    Architecture, BmcProtocol, BootStage, Disk, Exchange, Firmware, MachineState, NetworkInterface, Nic, PowerState,
+};
 use prost_types::Timestamp;
 
 use super::*;
@@ -344,19 +346,43 @@ fn an_explanation() {
             entry(63, 500_000_000, "dhcp", "ACK 10.77.0.20 (UEFI x86-64, PXE)"),
             entry(63, 900_000_000, "tftp", "snponly.efi 285 KiB in 0.4 s"),
         ],
-        ..Explanation::default()
+        reason_code: "booting".to_owned(),
+        meaning: "The machine is powered on.".to_owned(),
+        remedy: "Nothing: wait.".to_owned(),
+        exchanges: vec![Exchange {
+            with: "bmc".to_owned(),
+            at: at(5),
+            text: "tell the power: no answer within 5 s".to_owned(),
+        }],
+        boot_stages: vec![
+            BootStage { stage: "dhcp".to_owned(), began_at: at(63), lasted_ms: 3400 },
+            BootStage { stage: "loader".to_owned(), began_at: at(60), lasted_ms: 0 },
+        ],
+        trouble_since: at(20),
     };
     expect![[r#"
-        Machine:       n1
-        State:         deploying, booting
-        Why:           waits for the agent to say hello
-        Since:         2027-01-15T07:58:45Z (1m15s ago)
-        Deadline:      2027-01-15T08:58:45Z (in 58m45s)
-        Allowed now:   abort, power
-        Next step:     wait for the agent
-        Next attempt:  2027-01-15T08:00:05Z (in 5s)
-        Failed tries:  2
-        Last error:    BMC 10.9.0.7 did not answer
+        Machine:        n1
+        State:          deploying, booting
+        Why:            waits for the agent to say hello
+        Reason:         booting: The machine is powered on.
+        What to do:     Nothing: wait.
+        Since:          2027-01-15T07:58:45Z (1m15s ago)
+        Trouble since:  2027-01-15T07:59:40Z (20s ago)
+        Deadline:       2027-01-15T08:58:45Z (in 58m45s)
+        Allowed now:    abort, power
+        Next step:      wait for the agent
+        Next attempt:   2027-01-15T08:00:05Z (in 5s)
+        Failed tries:   2
+        Last error:     BMC 10.9.0.7 did not answer
+
+        Last exchanges
+          WITH  TIME                  WHAT
+          bmc   2027-01-15T07:59:55Z  tell the power: no answer within 5 s
+
+        Boot
+          STAGE   BEGAN                 SECONDS
+          dhcp    2027-01-15T07:58:57Z  3.4
+          loader  2027-01-15T07:59:00Z  goes on
 
         Timeline
           TIME                  +SECONDS  KIND        TEXT
@@ -396,7 +422,32 @@ fn an_explanation() {
               "kind": "tftp",
               "text": "snponly.efi 285 KiB in 0.4 s"
             }
-          ]
+          ],
+          "why": {
+            "boot_stages": [
+              {
+                "began_at": "2027-01-15T07:58:57Z",
+                "lasted_ms": 3400,
+                "stage": "dhcp"
+              },
+              {
+                "began_at": "2027-01-15T07:59:00Z",
+                "lasted_ms": null,
+                "stage": "loader"
+              }
+            ],
+            "exchanges": [
+              {
+                "at": "2027-01-15T07:59:55Z",
+                "text": "tell the power: no answer within 5 s",
+                "with": "bmc"
+              }
+            ],
+            "meaning": "The machine is powered on.",
+            "reason_code": "booting",
+            "remedy": "Nothing: wait.",
+            "trouble_since": "2027-01-15T07:59:40Z"
+          }
         }"#]]
     .assert_eq(&format!("{value:#}"));
     expect![[r#"

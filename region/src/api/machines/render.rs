@@ -1,12 +1,18 @@
 //! Machines on the wire.
 
-use farrier_common::hardware::{Architecture, Firmware};
+use farrier_common::{
+    clock::Timestamp,
+    hardware::{Architecture, Firmware},
+};
 use farrier_proto::{convert, v1};
 
 use crate::{
     api::words::{state_to_wire, time_to_wire},
     app::machines::Explanation,
-    domain::machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Machine, Nic},
+    domain::{
+        boot_stages::Stage,
+        machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Machine, Nic},
+    },
     store::{MachineView, TimelineRow},
 };
 
@@ -43,7 +49,11 @@ pub(super) fn explanation(told: Explanation) -> v1::Explanation {
         machine: Some(machine(&told.view)),
         timeline: told.timeline.into_iter().map(entry).collect(),
         trouble_since: m.details.trouble_since.map(time_to_wire),
-        ..v1::Explanation::default()
+        reason_code: m.code.to_string(),
+        meaning: m.code.meaning().to_owned(),
+        remedy: m.code.remedy().to_owned(),
+        exchanges: told.exchanges.into_iter().map(exchange).collect(),
+        boot_stages: told.stages.into_iter().map(stage).collect(),
     }
 }
 
@@ -78,6 +88,7 @@ fn status(view: &MachineView) -> v1::MachineStatus {
         state: state_to_wire(m.state),
         phase: m.work.phase.map(|p| p.to_string()).unwrap_or_default(),
         reason: m.reason.clone(),
+        reason_code: m.code.to_string(),
         since: Some(time_to_wire(m.since)),
         deadline: m.deadline.map(time_to_wire),
         power: power.into(),
@@ -164,6 +175,15 @@ fn erasure(e: &DiskErasure) -> v1::DiskErasure {
         sampled_bytes: e.sampled_bytes,
         finished_at: Some(time_to_wire(e.finished_at)),
     }
+}
+
+fn exchange((with, at, text): (&'static str, Timestamp, String)) -> v1::Exchange {
+    v1::Exchange { with: with.to_owned(), at: Some(time_to_wire(at)), text }
+}
+
+fn stage(stage: Stage) -> v1::BootStage {
+    let lasted = stage.lasted.map_or(0, |l| u64::try_from(l.num_milliseconds()).unwrap_or(0).max(1));
+    v1::BootStage { stage: stage.name, began_at: Some(time_to_wire(stage.began)), lasted_ms: lasted }
 }
 
 fn entry(row: TimelineRow) -> v1::TimelineEntry {

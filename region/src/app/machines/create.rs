@@ -105,6 +105,7 @@ impl App {
             due_at: Some(now),
             work: Work::default(),
             reason: String::new(),
+            code: birth.on.into(),
             owner: None,
             pool: pool::DEFAULT,
             zone: pool::default_zone(),

@@ -292,6 +292,7 @@ fn commit(tx: &mut Tx<'_>, row: &MachineRow, change: Change, due_at: Option<Time
         .set((
             machines::due_at.eq(due_at.map(naive)),
             machines::reason.eq(&m.reason),
+            machines::reason_code.eq(m.code.as_str()),
             machines::attempts.eq(row::attempts(m)),
             machines::last_error.eq(&m.work.last_error),
         ))
@@ -309,6 +310,7 @@ fn waits(before: &Machine, change: &Change) -> bool {
     let mut after = change.machine.clone();
     after.due_at = before.due_at;
     after.reason.clone_from(&before.reason);
+    after.code = before.code;
     after.work.attempts = before.work.attempts;
     after.work.last_error.clone_from(&before.work.last_error);
     after.power = before.power;

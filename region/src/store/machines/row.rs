@@ -45,6 +45,7 @@ pub(super) struct MachineRow {
     zone: String,
     tags: String,
     owner_project: Option<String>,
+    reason_code: String,
 }
 
 impl TryFrom<(MachineRow, Vec<Interface>)> for Machine {
@@ -72,6 +73,7 @@ impl TryFrom<(MachineRow, Vec<Interface>)> for Machine {
                 last_error: row.last_error,
             },
             reason: row.reason,
+            code: parse("machines.reason_code", &row.reason_code)?,
             owner: owner(row.owner.as_deref(), row.owner_project.as_deref())?,
             pool: parse("machines.pool", &row.pool)?,
             zone: parse("machines.zone", &row.zone)?,
@@ -115,6 +117,7 @@ pub(super) struct Columns {
     zone: String,
     tags: String,
     owner_project: Option<String>,
+    reason_code: &'static str,
 }
 
 impl TryFrom<&Machine> for Columns {
@@ -152,6 +155,7 @@ impl TryFrom<&Machine> for Columns {
                 if all.is_empty() { format!(",{tag},") } else { all + tag.as_str() + "," }
             }),
             owner_project,
+            reason_code: m.code.as_str(),
         })
     }
 }
