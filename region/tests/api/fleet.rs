@@ -48,6 +48,7 @@ fn live(name: &str, owner: Option<Owner>, now: farrier_common::clock::Timestamp)
         due_at: None,
         work: Work::default(),
         reason: "added".to_owned(),
+        code: birth.on.into(),
         owner,
         pool: pool::DEFAULT,
         zone: pool::default_zone(),
@@ -99,6 +100,12 @@ impl Site {
         let versions = self.fleet().await.into_iter().map(|v| (v.machine.name.to_string(), v.machine.version));
         let operations = self.app.store.operation_list(None, None, 1000).await.unwrap().len();
         (versions.collect(), self.app.store.event_revision().await.unwrap(), operations)
+    }
+
+    /// As much of that as is cheap to look at: whatever changes a machine is logged.
+    pub(crate) async fn mark(&self) -> (i64, usize) {
+        let operations = self.app.store.operation_list(None, None, 1000).await.unwrap().len();
+        (self.app.store.event_revision().await.unwrap(), operations)
     }
 
     pub(crate) async fn state_of(&self, machine: &str) -> State {

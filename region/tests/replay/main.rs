@@ -49,6 +49,8 @@ async fn what_was_answered_once_is_answered_the_same_and_not_done_again() {
     // Each part is done while the region dies and comes back; between them the machines are brought on as by the engine.
     region.while_it_dies(3, run.people_and_machines()).await;
     region.stopped(async |store| run::commissioned(&store).await).await;
+    region.while_it_dies(1, run.belongings()).await;
+    region.stopped(async |store| run::at_rest(&store).await).await;
     region.while_it_dies(2, run.use_machines()).await;
     region.stopped(async |store| run::at_rest(&store).await).await;
     region.while_it_dies(2, run.bulk()).await;

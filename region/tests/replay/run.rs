@@ -71,6 +71,14 @@ impl Run {
         grpc.unary(request, path, Raw).await.map(tonic::Response::into_inner)
     }
 
+    /// The admin's mutation, unless it is not built.
+    async fn perhaps<A: Message + Default>(&self, method: &str, request: impl Message) -> Option<A> {
+        if self.is_built(&format!("farrier.v1.{method}")).await {
+            return Some(self.admin(method, request).await);
+        }
+        None
+    }
+
     /// Asks until it is answered, and takes it down.
     async fn mutate<A: Message + Default>(&self, token: &str, method: &str, request: impl Message) -> A {
         let (method, request) = (format!("farrier.v1.{method}"), request.encode_to_vec());
@@ -88,10 +96,7 @@ impl Run {
                 Ok(answer) => return answer,
                 Err(status) => status,
             };
-            // A connection that broke; everything else is an answer, and not one that is wanted here.
-            let broke = std::error::Error::source(&status).is_some()
-                || matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown);
-            assert!(broke && begun.elapsed() < Duration::from_secs(20), "{method}: {status:?}");
+            assert!(broke(&status) && begun.elapsed() < Duration::from_secs(20), "{method}: {status:?}");
             *self.repeated.lock().unwrap() += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -99,8 +104,13 @@ impl Run {
 
     /// Is there more behind the call than that it is not built?
     pub(crate) async fn is_built(&self, method: &str) -> bool {
-        let answer = self.call(method, &self.admin, &[]).await;
-        answer.map_or_else(|status| status.code() != Code::Unimplemented, |_| true)
+        for _ in 0..1000 {
+            match self.call(method, &self.admin, &[]).await {
+                Err(status) if broke(&status) => tokio::time::sleep(Duration::from_millis(20)).await,
+                answer => return answer.map_or_else(|status| status.code() != Code::Unimplemented, |_| true),
+            }
+        }
+        panic!("{method}: the region does not come back");
     }
 
     async fn admin<A: Message + Default>(&self, method: &str, request: impl Message) -> A {
@@ -204,6 +214,70 @@ impl Run {
         }
     }
 
+    /// What is built beside this: each call is made if its service has it.
+    pub(crate) async fn belongings(&self) {
+        let mask = |path: &str| Some(prost_types::FieldMask { paths: vec![path.to_owned()] });
+        let update =
+            v1::UpdateUserRequest { options: options(), user: "una".into(), max_machines: 7, ..Default::default() };
+        let update = v1::UpdateUserRequest { update_mask: mask("max_machines"), ..update };
+        let _: Option<v1::User> = self.perhaps("Users/UpdateUser", update).await;
+        let public_key = KEY.to_owned();
+        let key = v1::AddSshKeyRequest { options: options(), user: String::new(), public_key };
+        let key: Option<v1::SshKey> = self.perhaps("Users/AddSshKey", key).await;
+        let ssh_key = key.map(|k| k.id).unwrap_or_default();
+        let gone = v1::DeleteSshKeyRequest { options: options(), ssh_key };
+        let _: Option<v1::SshKey> = self.perhaps("Users/DeleteSshKey", gone).await;
+
+        let new = v1::CreateProjectRequest { options: options(), name: "p1".into(), ..Default::default() };
+        let _: Option<v1::Project> = self.perhaps("Projects/CreateProject", new).await;
+        let update = v1::UpdateProjectRequest { options: options(), project: "p1".into(), ..Default::default() };
+        let update = v1::UpdateProjectRequest { update_mask: mask("max_machines"), max_machines: 3, ..update };
+        let _: Option<v1::Project> = self.perhaps("Projects/UpdateProject", update).await;
+        for method in ["Projects/AddProjectMember", "Projects/RemoveProjectMember"] {
+            let q = v1::ProjectMemberRequest { options: options(), project: "p1".into(), user: "una".into() };
+            let _: Option<v1::Project> = self.perhaps(method, q).await;
+        }
+        let gone = v1::DeleteProjectRequest { options: options(), project: "p1".into() };
+        let _: Option<v1::Project> = self.perhaps("Projects/DeleteProject", gone).await;
+
+        let new = v1::CreatePoolRequest { options: options(), name: "q1".into(), ..Default::default() };
+        let _: Option<v1::Pool> = self.perhaps("Pools/CreatePool", new).await;
+        let update = v1::UpdatePoolRequest { options: options(), pool: "q1".into(), ..Default::default() };
+        let update = v1::UpdatePoolRequest { update_mask: mask("description"), description: "of una".into(), ..update };
+        let _: Option<v1::Pool> = self.perhaps("Pools/UpdatePool", update).await;
+        for method in ["Pools/GrantPool", "Pools/RevokePool"] {
+            let user = "una".to_owned();
+            let q = v1::PoolGrantRequest { options: options(), pool: "q1".into(), user, project: String::new() };
+            let _: Option<v1::Pool> = self.perhaps(method, q).await;
+        }
+        let gone = v1::DeletePoolRequest { options: options(), pool: "q1".into() };
+        let _: Option<v1::Pool> = self.perhaps("Pools/DeletePool", gone).await;
+
+        let new = v1::CreateScriptRequest {
+            options: options(),
+            name: "burn-in".into(),
+            kind: v1::ScriptKind::Test.into(),
+            content: "#!/bin/sh\nexit 0\n".into(),
+            ..Default::default()
+        };
+        let _: Option<v1::Script> = self.perhaps("Scripts/CreateScript", new).await;
+        let gone = v1::DeleteScriptRequest { options: options(), script: "burn-in".into() };
+        let _: Option<v1::Script> = self.perhaps("Scripts/DeleteScript", gone).await;
+        self.idle_machines().await;
+    }
+
+    /// Verbs on machines that are Ready.
+    async fn idle_machines(&self) {
+        let notes = prost_types::FieldMask { paths: vec!["notes".to_owned()] };
+        let q = v1::UpdateMachineRequest { options: options(), machine: name(0), ..Default::default() };
+        let q = v1::UpdateMachineRequest { update_mask: Some(notes), notes: "row 7".into(), ..q };
+        let _: Option<v1::Machine> = self.perhaps("Machines/UpdateMachine", q).await;
+        let verb = || v1::MachineVerbRequest { options: options(), machine: name(0), comment: "drill".into() };
+        for method in ["LockMachine", "UnlockMachine", "MarkBrokenMachine", "MarkFixedMachine"] {
+            let _: Option<v1::Machine> = self.perhaps(&format!("Machines/{method}"), verb()).await;
+        }
+    }
+
     /// Two bulk calls, of which the second is cancelled.
     pub(crate) async fn bulk(&self) {
         for (from, to, cancel) in [(2, 6, false), (6, MACHINES, true)] {
@@ -235,6 +309,15 @@ impl Run {
         let list = v1::ListOperationsResponse::decode(list.as_slice()).unwrap();
         list.operations.len() == 2 && list.operations.iter().all(|o| o.finished_at.is_some())
     }
+}
+
+/// A public key that nobody has the other half of.
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f test";
+
+/// A connection that broke; everything else is an answer, and not one that is wanted here.
+fn broke(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+        || matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown)
 }
 
 fn name(n: u8) -> String {
