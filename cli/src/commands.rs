@@ -1,11 +1,13 @@
 //! The commands, one module per noun: what the command line says, and the calls that it comes to.
 
 mod allocate;
+mod bulk;
 mod events;
 mod images;
 mod login;
 mod machines;
 mod marks;
+mod operations;
 mod racks;
 mod subnets;
 mod tokens;
@@ -59,6 +61,11 @@ pub(crate) enum Command {
     /// Machines and their life-cycle.
     #[command(subcommand)]
     Machine(machines::Command),
+    /// One verb for many machines, at a bounded pace.
+    Bulk(bulk::BulkArgs),
+    /// Bulk work as it goes on.
+    #[command(subcommand)]
+    Operation(operations::Command),
     /// Show the fleet as it changes: a live view on a terminal, else one line an event; until interrupted.
     Watch(events::WatchArgs),
     /// The event log.
@@ -110,6 +117,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Login(args) => login::login(app, args).await,
         Command::Whoami => login::whoami(app).await,
         Command::Machine(command) => machines::run(app, command).await,
+        Command::Bulk(args) => bulk::run(app, args).await,
+        Command::Operation(command) => operations::run(app, command).await,
         Command::Watch(args) => events::watch(app, args).await,
         Command::Event(command) => events::run(app, command).await,
         Command::Subnet(command) => subnets::run(app, command).await,

@@ -18,7 +18,7 @@ Exit codes:
   2  usage: the command line or a file that it names is wrong, here or in the region's eyes
   3  refused: the machine's state or another precondition does not allow it
   4  not found, not permitted, or not logged in
-  5  --wait: the work ended in another state than the one aimed at
+  5  the work that was waited for ended in another state than the one aimed at, or on some machines it failed
   6  the region cannot be reached, or a deadline passed";
 
 /// Why a command did not do what was asked.
@@ -84,6 +84,9 @@ pub(crate) enum Error {
         /// What it waits for.
         reason: String,
     },
+    /// Bulk work is over, and not all of it succeeded.
+    #[error("{0}")]
+    Operation(String),
     /// The reader of standard output went away.
     #[error("standard output is closed")]
     OutputClosed,
@@ -103,7 +106,7 @@ impl Error {
             Self::Usage(_) => 2,
             Self::NotLoggedIn(_) => 4,
             Self::Answer(status) => code_exit(status.code()),
-            Self::Ended { .. } => 5,
+            Self::Ended { .. } | Self::Operation(_) => 5,
             Self::Unreachable { .. } | Self::Deadline { .. } | Self::StillWorking { .. } => 6,
         }
     }
@@ -118,6 +121,7 @@ impl Error {
             | Self::Answer(_)
             | Self::Nonsense(_)
             | Self::Ended { .. }
+            | Self::Operation(_)
             | Self::StillWorking { .. }
             | Self::OutputClosed => false,
         }
@@ -137,6 +141,7 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::Deadline { .. }
             | Self::Nonsense(_)
+            | Self::Operation(_)
             | Self::OutputClosed => Vec::new(),
         }
     }

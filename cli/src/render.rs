@@ -9,6 +9,7 @@ pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod images;
 pub(crate) mod machines;
+pub(crate) mod operations;
 pub(crate) mod racks;
 pub(crate) mod subnets;
 pub(crate) mod table;

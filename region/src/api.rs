@@ -9,6 +9,7 @@ mod events;
 mod gateway;
 mod images;
 mod machines;
+mod operations;
 mod parse;
 mod racks;
 mod status;
@@ -23,8 +24,8 @@ use farrier_proto::{
     rack::rack_gateway_server::RackGatewayServer,
     v1::{
         events_server::EventsServer, images_server::ImagesServer, machines_server::MachinesServer,
-        racks_server::RacksServer, subnets_server::SubnetsServer, tokens_server::TokensServer,
-        users_server::UsersServer,
+        operations_server::OperationsServer, racks_server::RacksServer, subnets_server::SubnetsServer,
+        tokens_server::TokensServer, users_server::UsersServer,
     },
 };
 use tokio::net::TcpListener;
@@ -92,6 +93,7 @@ pub async fn serve(
 async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MachinesServer<Api>>().await;
+    health.set_serving::<OperationsServer<Api>>().await;
     health.set_serving::<SubnetsServer<Api>>().await;
     health.set_serving::<RacksServer<Api>>().await;
     health.set_serving::<ImagesServer<Api>>().await;
@@ -106,6 +108,7 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
         .add_service(now)
         .add_service(before)
         .add_service(MachinesServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
+        .add_service(OperationsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(SubnetsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(RacksServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(ImagesServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
@@ -119,6 +122,7 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     let served = [
         MachinesServer::<Api>::NAME,
+        OperationsServer::<Api>::NAME,
         SubnetsServer::<Api>::NAME,
         RacksServer::<Api>::NAME,
         ImagesServer::<Api>::NAME,

@@ -4,11 +4,13 @@
 //! whatever follows it may be lost without harm. Errors are [`crate::domain::Error`].
 
 pub mod blobs;
+pub mod bulk;
 pub mod context;
 pub mod events;
 pub mod gateway;
 pub mod images;
 pub mod machines;
+pub mod operations;
 pub mod racks;
 pub mod setup;
 pub mod subnets;

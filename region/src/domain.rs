@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod machine;
 pub mod network;
 pub mod observation;
+pub mod operation;
 pub mod order;
 pub mod pool;
 pub mod rack;

@@ -175,6 +175,8 @@ impl Region {
             crash: crash.clone(),
         };
         self.tasks.spawn("engine", engine.run(stop.clone()));
+        let operations = self.app.clone().drive_operations(self.process.name().to_owned(), stop.clone());
+        self.tasks.spawn("operations", operations);
         self.tasks.spawn("racks", racks.clone().run_syncs(stop.clone()));
         let poll = engine::poll::run(store.clone(), racks.clone(), config.power_poll, clock.clone(), stop.clone());
         self.tasks.spawn("power poll", poll);

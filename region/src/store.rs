@@ -35,6 +35,7 @@ mod images;
 mod live;
 mod machines;
 mod migrations;
+mod operations;
 mod pools_find;
 mod project_find;
 mod racks;
@@ -53,6 +54,7 @@ pub use machines::{
     Allocating, Claim, Claimed, Committed, Extra, Gone, MOST_SCANNED, MachineFilter, MachinePage, MachineQuery,
     MachineView, NewMachine, Place, Planned,
 };
+pub use operations::{Hold, OperationView};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
 pub use steps::{StepRow, TimelineRow};
@@ -85,6 +87,7 @@ struct Inner {
     /// SQLite has one writer; waiting for it in order is fairer than its busy handler.
     writer: Option<Arc<Semaphore>>,
     work: Notify,
+    operations: Notify,
     events: watch::Sender<u64>,
     changes: Arc<Changes>,
     candidates: Arc<machines::Candidates>,
@@ -152,6 +155,7 @@ impl Store {
             slots,
             writer,
             work: Notify::new(),
+            operations: Notify::new(),
             events,
             changes: Arc::default(),
             candidates: Arc::default(),

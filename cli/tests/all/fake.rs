@@ -13,8 +13,8 @@ use std::{
 use farrier_common::tls;
 use farrier_proto::v1::{
     events_server::EventsServer, images_server::ImagesServer, machines_server::MachinesServer,
-    racks_server::RacksServer, subnets_server::SubnetsServer, tokens_server::TokensServer, users_server::UsersServer,
-    *,
+    operations_server::OperationsServer, racks_server::RacksServer, subnets_server::SubnetsServer,
+    tokens_server::TokensServer, users_server::UsersServer, *,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -70,6 +70,14 @@ pub(crate) struct Script {
     pub(crate) pages: Vec<Vec<Machine>>,
     /// What lists were asked for.
     pub(crate) listed: Vec<ListMachinesRequest>,
+    /// Of a bulk call.
+    pub(crate) plan: BulkPlan,
+    /// Bulk calls that came.
+    pub(crate) bulk: Vec<BulkMachinesRequest>,
+    /// How far the operation is, each time that it is asked for.
+    pub(crate) operations: VecDeque<Operation>,
+    /// How far it is in the end.
+    pub(crate) operation: Operation,
     /// Blobs that were uploaded, or are there from the beginning.
     pub(crate) blobs: Vec<Vec<u8>>,
     /// Bytes of content that came.
@@ -119,6 +127,7 @@ impl Fake {
             .add_service(RacksServer::with_interceptor(region.clone(), let_in))
             .add_service(SubnetsServer::with_interceptor(region.clone(), let_in))
             .add_service(MachinesServer::with_interceptor(region.clone(), let_in))
+            .add_service(OperationsServer::with_interceptor(region.clone(), let_in))
             .add_service(ImagesServer::with_interceptor(region.clone(), let_in))
             .add_service(EventsServer::with_interceptor(region, let_in));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));

@@ -73,6 +73,8 @@ mutations! {
     MachineVerbRequest machine comment,
     ConfigureMachineRequest machine,
     CloneMachineRequest source,
+    BulkMachinesRequest verb comment,
+    CancelOperationRequest operation,
     CreateSubnetRequest name,
     CreateJoinTokenRequest rack,
     CreateImageRequest name,

@@ -220,7 +220,7 @@ impl Machines for Api {
     }
 
     async fn bulk_machines(&self, request: Request<v1::BulkMachinesRequest>) -> Answer<v1::BulkMachinesResponse> {
-        self.unbuilt(request, "BulkMachines").await
+        self.bulk(request).await
     }
 
     async fn list_script_results(

@@ -42,6 +42,7 @@ mod engine;
 mod hold;
 mod light;
 mod list;
+mod named;
 mod row;
 mod write;
 

@@ -271,8 +271,11 @@ diesel::table! {
         position -> Integer,
         machine -> Text,
         machine_name -> Text,
+        expected -> Nullable<Text>,
         status -> Text,
         text -> Text,
+        revision -> BigInt,
+        asked -> Bool,
     }
 }
 
@@ -335,11 +338,13 @@ diesel::joinable!(machines -> racks (rack));
 diesel::joinable!(machines -> pools (pool));
 diesel::joinable!(machines -> projects (owner_project));
 diesel::joinable!(tokens -> users (user_id));
+diesel::joinable!(operations -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     events,
     interfaces,
     machines,
+    operations,
     pools,
     project_members,
     projects,

@@ -3,16 +3,16 @@
 
 #[path = "../support/postgres.rs"]
 mod postgres;
-
-#[path = "../support/postgres.rs"]
-mod postgres;
 #[path = "../support/race.rs"]
 mod race;
 
 mod allocation;
+mod bulk;
 mod daemon;
+mod fleet;
 mod gateway;
 mod images;
+mod intentions;
 mod leave;
 mod lists;
 mod machines;

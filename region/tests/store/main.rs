@@ -14,6 +14,7 @@ mod failures;
 mod lists;
 mod machines;
 mod migrations;
+mod operations;
 mod reports;
 mod requests;
 mod revisions;

@@ -7,9 +7,9 @@ use std::{
 
 use farrier_common::secret::sha256_hex;
 use farrier_proto::v1::{
-    events_server::Events, images_server::Images, machines_server::Machines, racks_server::Racks,
-    subnets_server::Subnets, tokens_server::Tokens, upload_blob_request::Part, users_server::Users,
-    watch_events_response::Update, *,
+    events_server::Events, images_server::Images, machines_server::Machines, operations_server::Operations,
+    racks_server::Racks, subnets_server::Subnets, tokens_server::Tokens, upload_blob_request::Part,
+    users_server::Users, watch_events_response::Update, *,
 };
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
@@ -307,10 +307,31 @@ impl Machines for Region {
     async fn delete_machine(&self, _: Request<DeleteMachineRequest>) -> Answer<DeleteMachineResponse> {
         self.absent()
     }
-    async fn bulk_machines(&self, _: Request<BulkMachinesRequest>) -> Answer<BulkMachinesResponse> {
-        self.absent()
+    async fn bulk_machines(&self, request: Request<BulkMachinesRequest>) -> Answer<BulkMachinesResponse> {
+        let request = request.into_inner();
+        self.script(|s| {
+            s.bulk.push(request.clone());
+            let only_tell = request.options.is_some_and(|o| o.validate_only);
+            let plan = only_tell.then(|| s.plan.clone());
+            let operation = if only_tell { None } else { s.operations.pop_front() };
+            Ok(Response::new(BulkMachinesResponse { plan, operation }))
+        })
     }
     async fn list_script_results(&self, _: Request<ListScriptResultsRequest>) -> Answer<ListScriptResultsResponse> {
         self.absent()
+    }
+}
+
+#[tonic::async_trait]
+impl Operations for Region {
+    async fn get_operation(&self, _: Request<GetOperationRequest>) -> Answer<Operation> {
+        Ok(Response::new(self.script(|s| s.operations.pop_front().unwrap_or_else(|| s.operation.clone()))))
+    }
+    async fn list_operations(&self, _: Request<ListOperationsRequest>) -> Answer<ListOperationsResponse> {
+        let operations = vec![self.script(|s| s.operation.clone())];
+        Ok(Response::new(ListOperationsResponse { operations, next_page_token: String::new() }))
+    }
+    async fn cancel_operation(&self, _: Request<CancelOperationRequest>) -> Answer<Operation> {
+        Ok(Response::new(self.script(|s| s.operation.clone())))
     }
 }

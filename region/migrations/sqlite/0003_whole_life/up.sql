@@ -119,15 +119,22 @@ CREATE TABLE operations (
     lease_owner TEXT,
     lease_until TIMESTAMP
 );
-CREATE INDEX operations_running ON operations (created_at) WHERE status = 'running';
+-- Those that still have machines at work, also when nothing new is begun.
+CREATE INDEX operations_unfinished ON operations (id) WHERE finished_at IS NULL;
+CREATE INDEX operations_by_user ON operations (user_id, id);
 
 CREATE TABLE operation_items (
     operation TEXT NOT NULL REFERENCES operations (id),
     position INTEGER NOT NULL,
     machine TEXT NOT NULL,
     machine_name TEXT NOT NULL,
+    -- The state in which the verb may be used, if only there.
+    expected TEXT,
     status TEXT NOT NULL CHECK (status IN ('waiting', 'running', 'succeeded', 'failed', 'skipped')),
     text TEXT NOT NULL,
+    -- The log's revision before the verb, and whether the verb is known to be carried out.
+    revision BIGINT NOT NULL DEFAULT 0,
+    asked BOOLEAN NOT NULL DEFAULT FALSE,
     PRIMARY KEY (operation, position)
 );
 

@@ -56,6 +56,7 @@ impl App {
         let m = &view.machine;
         ask.still(m.name.as_str(), m.etag())?;
         unlocked(m, "power")?;
+        ask.still_in(m)?;
         may(&ask.user, m, action.as_str())?;
         if m.state.class() == Class::Working {
             let why =
@@ -63,6 +64,10 @@ impl App {
             return Err(Error::Precondition(why));
         }
         reachable(m)?;
+        // The BMC cannot be asked to undo it: who only wants to know is told as far as it is known without the BMC.
+        if ask.request.validate_only {
+            return self.power_noted(ask, which, action).await;
+        }
         let power = match action {
             PowerAction::On => self.racks.set_power(m, PowerState::On).await.map(Some),
             PowerAction::Off => self.racks.set_power(m, PowerState::Off).await.map(Some),
@@ -73,8 +78,13 @@ impl App {
             self.store.machine_set_power(m.id, power, self.clock.now()).await?;
         }
         // What the caller saw was checked above; the power itself changes no version that he could compare with.
-        let recorded = Ask { etag: None, ..ask.clone() };
-        self.change(&recorded, which, "power", |asked, m| {
+        let recorded = Ask { etag: None, expected: None, ..ask.clone() };
+        self.power_noted(&recorded, which, action).await
+    }
+
+    /// Logs who asked for what.
+    async fn power_noted(&self, ask: &Ask<MachineView>, which: &str, action: PowerAction) -> Result<Once<MachineView>> {
+        self.change(ask, which, "power", |asked, m| {
             let mut change = Change::of(m.clone());
             change.events.push(event(m, &format!("user:{}", asked.user.name), action));
             Ok((change, Extra::default()))
