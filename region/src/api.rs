@@ -11,6 +11,7 @@ mod images;
 mod machines;
 mod parse;
 mod racks;
+mod scripts;
 mod status;
 mod subnets;
 mod users;
@@ -23,8 +24,8 @@ use farrier_proto::{
     rack::rack_gateway_server::RackGatewayServer,
     v1::{
         events_server::EventsServer, images_server::ImagesServer, machines_server::MachinesServer,
-        racks_server::RacksServer, subnets_server::SubnetsServer, tokens_server::TokensServer,
-        users_server::UsersServer,
+        racks_server::RacksServer, scripts_server::ScriptsServer, subnets_server::SubnetsServer,
+        tokens_server::TokensServer, users_server::UsersServer,
     },
 };
 use tokio::net::TcpListener;
@@ -97,6 +98,7 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
     health.set_serving::<ImagesServer<Api>>().await;
     health.set_serving::<UsersServer<Api>>().await;
     health.set_serving::<TokensServer<Api>>().await;
+    health.set_serving::<ScriptsServer<Api>>().await;
     health.set_serving::<EventsServer<Api>>().await;
     health.set_serving::<RackGatewayServer<Api>>().await;
     // Python's grpcio-reflection and older grpcurl speak only v1alpha.
@@ -111,6 +113,7 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
         .add_service(ImagesServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(UsersServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(TokensServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
+        .add_service(ScriptsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(EventsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(RackGatewayServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE)))
 }
@@ -124,6 +127,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         ImagesServer::<Api>::NAME,
         UsersServer::<Api>::NAME,
         TokensServer::<Api>::NAME,
+        ScriptsServer::<Api>::NAME,
         EventsServer::<Api>::NAME,
         RackGatewayServer::<Api>::NAME,
     ];

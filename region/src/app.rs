@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod images;
 pub mod machines;
 pub mod racks;
+pub mod scripts;
 pub mod setup;
 pub mod subnets;
 pub mod tokens;
@@ -35,6 +36,8 @@ pub struct Policy {
     pub advertise: String,
     /// The image that the agent runs in.
     pub ephemeral_image: Name,
+    /// Tests that a commissioning leads to, unless it is told which.
+    pub default_tests: Vec<Name>,
 }
 
 /// All use cases. Cheap to clone.

@@ -11,6 +11,7 @@ pub mod network;
 pub mod observation;
 pub mod pool;
 pub mod rack;
+pub mod script;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod user;

@@ -37,6 +37,7 @@ mod migrations;
 mod racks;
 mod requests;
 mod schema;
+mod scripts;
 mod secrets;
 mod steps;
 mod subnets;
@@ -48,6 +49,7 @@ pub use changes::MachineChanges;
 pub use machines::{Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
+pub use scripts::RunKey;
 pub use steps::{StepRow, TimelineRow};
 pub use tasks::TaskRow;
 

@@ -76,6 +76,9 @@ mutations! {
     CreateUserRequest name,
     CreateTokenRequest user,
     RevokeTokenRequest token,
+    TestMachineRequest machine comment,
+    CreateScriptRequest name,
+    DeleteScriptRequest script,
 }
 
 impl Mutation for v1::CreateMachineRequest {

@@ -17,10 +17,10 @@ use crate::domain::lifecycle::State;
 #[tonic::async_trait]
 impl Machines for Api {
     async fn get_machine(&self, request: Request<v1::GetMachineRequest>) -> Answer<v1::Machine> {
-        self.read(
-            request,
-            |app, user, q| async move { Ok(render::machine(&app.machine_get(&user, &q.machine).await?)) },
-        )
+        self.read(request, |app, user, q| async move {
+            let view = app.machine_get(&user, &q.machine).await?;
+            Ok(render::with_runs(&view, &app.store.script_latest(view.machine.id).await?))
+        })
         .await
     }
 
@@ -49,7 +49,7 @@ impl Machines for Api {
     async fn commission_machine(&self, request: Request<v1::CommissionMachineRequest>) -> Answer<v1::Machine> {
         self.mutate(("CommissionMachine", SHORT), request, render::machine, |app, ask, q| async move {
             let bmc = q.bmc.map(parse::bmc).transpose()?;
-            app.commission(&ask, &q.machine, bmc).await
+            app.commission(&ask, &q.machine, bmc, &parse::chosen(q.commission)).await
         })
         .await
     }
@@ -120,7 +120,10 @@ impl Machines for Api {
     }
 
     async fn test_machine(&self, request: Request<v1::TestMachineRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "TestMachine").await
+        self.mutate(("TestMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.test(&ask, &q.machine, &q.tests, &parse::comment(&q.comment)?).await
+        })
+        .await
     }
 
     async fn allocate_machines(
@@ -178,6 +181,12 @@ impl Machines for Api {
         &self,
         request: Request<v1::ListScriptResultsRequest>,
     ) -> Answer<v1::ListScriptResultsResponse> {
-        self.unbuilt(request, "ListScriptResults").await
+        self.read(request, |app, user, q| async move {
+            let listed = app.script_runs(&user, &q.machine, &page(q.page)?).await?;
+            let next_page_token = next_token(&listed);
+            let results = listed.items.iter().map(super::scripts::run).collect();
+            Ok(v1::ListScriptResultsResponse { results, next_page_token })
+        })
+        .await
     }
 }

@@ -257,13 +257,11 @@ impl Event {
     pub const fn available(self) -> bool {
         match self {
             E::AddLive
-            | E::Test
             | E::Rescue
             | E::ExitRescue
             | E::MarkBroken
             | E::MarkFixed
             | E::OverrideFailedTest
-            | E::BeginTests
             | E::ReturnReady
             | E::ReturnAllocated
             | E::ReturnDeployed
@@ -273,6 +271,8 @@ impl Event {
             E::Enlist
             | E::Add
             | E::Commission
+            | E::Test
+            | E::BeginTests
             | E::Abort
             | E::Allocate
             | E::Deploy
@@ -402,6 +402,10 @@ words! {
         WriteImage = "write-image",
         /// The agent wipes the disks and proves it.
         Erase = "erase",
+        /// The agent runs the commissioning scripts that were chosen.
+        Scripts = "scripts",
+        /// The agent runs the tests that were chosen.
+        Tests = "tests",
         /// The ephemeral environment ends: boot intent to local disk, power off.
         Finish = "finish",
         /// Power on, from the disk.
@@ -417,11 +421,13 @@ impl State {
     pub const fn phases(self) -> &'static [Phase] {
         use Phase as P;
         match self {
-            S::Commissioning => &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::Finish],
+            S::Commissioning => {
+                &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::Scripts, P::Finish]
+            }
+            S::Testing => &[P::PowerOff, P::Boot, P::Tests, P::Finish],
             S::Deploying => &[P::PowerOff, P::Boot, P::WriteImage, P::Finish, P::StartOs, P::AwaitOs],
             S::Releasing => &[P::PowerOff, P::Boot, P::Erase, P::Finish],
-            S::Testing
-            | S::EnteringRescue
+            S::EnteringRescue
             | S::ExitingRescue
             | S::New
             | S::Ready

@@ -1,12 +1,12 @@
 //! The verbs of people: each checks role and table, and says what the machine becomes. Pure.
 
-use farrier_common::clock::Timestamp;
+use farrier_common::{clock::Timestamp, name::Name};
 
 use super::{
     Error, Result,
     advance::{Change, Deadlines},
     lifecycle::{self, Edge, Event, State},
-    machine::{Bmc, Deployment, Machine, Owner},
+    machine::{Bmc, CommissionWishes, Deployment, Machine, Owner},
     user::{Role, User},
 };
 
@@ -69,13 +69,14 @@ pub fn edge(user: &User, m: &Machine, event: Event) -> Result<&'static Edge> {
     }))
 }
 
-/// Learn the machine. `bmc`: how its BMC is reached from now on; `None`: as before.
+/// Learn the machine. `bmc`: how its BMC is reached from now on; `None`: as before. `wishes`: what to do besides.
 ///
 /// # Errors
 /// Refused, denied, or no BMC is known.
-pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>) -> Result<Change> {
+pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>, wishes: CommissionWishes) -> Result<Change> {
     let edge = edge(asked.user, m, Event::Commission)?;
     let mut after = m.clone();
+    after.details.commission = wishes;
     if bmc.is_some() {
         after.details.bmc = bmc;
     }
@@ -83,6 +84,19 @@ pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>) -> Result<Ch
         return Err(Error::invalid("bmc", "required: the machine's BMC is not known yet"));
     }
     Ok(asked.go(Change::of(after), edge, "asked to commission"))
+}
+
+/// Run hardware tests: these.
+///
+/// # Errors
+/// Refused or denied.
+pub fn test(asked: &Asked<'_>, m: &Machine, tests: Vec<Name>, comment: &str) -> Result<Change> {
+    let edge = edge(asked.user, m, Event::Test)?;
+    let mut after = m.clone();
+    after.details.commission.tests = tests;
+    // Disks that were let into the pool as they are stay so.
+    after.details.skip_erase = m.details.dirty;
+    Ok(asked.go(Change::of(after), edge, said(comment, "asked to test")))
 }
 
 /// Hold the machine for the caller.

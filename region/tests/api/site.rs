@@ -73,6 +73,7 @@ impl Site {
             require_erase: true,
             advertise: address.to_string(),
             ephemeral_image: image,
+            default_tests: Vec::new(),
         };
         let app = App {
             store,

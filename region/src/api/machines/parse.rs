@@ -8,7 +8,7 @@ use farrier_proto::{convert, v1};
 use crate::{
     api::{parse, words::unknown},
     app::machines::{GivenBmc, NewMachine, PowerAction, Wanted},
-    domain::{Error, Result},
+    domain::{Error, Result, script::Chosen},
 };
 
 /// What IPMI 2.0 keeps of a user name and of a password.
@@ -28,7 +28,20 @@ pub(super) fn new_machine(q: v1::CreateMachineRequest) -> Result<NewMachine> {
         macs: parse::macs("macs", &q.macs)?,
         bmc: bmc(q.bmc.ok_or_else(|| Error::invalid("bmc", "is required"))?)?,
         labels: labels(q.labels)?,
+        commission: chosen(q.commission),
     })
+}
+
+/// What a commissioning is to do besides; the names are looked up later.
+pub(super) fn chosen(given: Option<v1::CommissionOptions>) -> Chosen {
+    let q = given.unwrap_or_default();
+    Chosen {
+        scripts: q.scripts,
+        tests: q.tests,
+        keep_storage: q.keep_storage,
+        keep_network: q.keep_network,
+        stay_up: q.stay_up,
+    }
 }
 
 pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {

@@ -6,7 +6,10 @@ use farrier_proto::{convert, v1};
 use crate::{
     api::words::{state_to_wire, time_to_wire},
     app::machines::Explanation,
-    domain::machine::{Bmc, Disk, DiskErasure, Hardware, Interface, Machine, Nic},
+    domain::{
+        machine::{Bmc, Disk, DiskErasure, Gpu, Hardware, Interface, Machine, Nic},
+        script::Run,
+    },
     store::{MachineView, TimelineRow},
 };
 
@@ -21,6 +24,15 @@ pub(super) fn machine(view: &MachineView) -> v1::Machine {
         etag: m.etag(),
         labels: m.details.labels.clone().into_iter().collect(),
     }
+}
+
+/// A machine with what its scripts did last.
+pub(super) fn with_runs(view: &MachineView, runs: &[Run]) -> v1::Machine {
+    let mut machine = machine(view);
+    if let Some(status) = &mut machine.status {
+        status.script_results = runs.iter().map(crate::api::scripts::run).collect();
+    }
+    machine
 }
 
 /// A machine in a list: without its hardware.
@@ -129,7 +141,7 @@ fn hardware(h: &Hardware) -> v1::Hardware {
         memory_bytes: h.memory_bytes,
         disks: h.disks.iter().map(disk).collect(),
         nics: h.nics.iter().map(nic).collect(),
-        gpus: Vec::new(),
+        gpus: h.gpus.iter().map(gpu).collect(),
     }
 }
 
@@ -153,6 +165,10 @@ fn nic(n: &Nic) -> v1::Nic {
         carrier: n.carrier,
         speed_mbps: n.speed_mbps,
     }
+}
+
+fn gpu(g: &Gpu) -> v1::Gpu {
+    v1::Gpu { pci_address: g.pci_address.clone(), vendor_id: g.vendor_id.clone(), device_id: g.device_id.clone() }
 }
 
 fn erasure(e: &DiskErasure) -> v1::DiskErasure {

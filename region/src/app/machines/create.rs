@@ -27,6 +27,7 @@ use crate::{
         machine::{Details, Interface, Machine, Work},
         network::Subnet,
         pool,
+        script::Chosen,
         user::Role,
     },
     store::{self, Extra, MachineView, Once},
@@ -48,6 +49,8 @@ pub struct NewMachine {
     pub bmc: GivenBmc,
     /// Free-form.
     pub labels: BTreeMap<String, String>,
+    /// What the commissioning is to do besides.
+    pub commission: Chosen,
 }
 
 impl App {
@@ -58,6 +61,9 @@ impl App {
     pub async fn machine_create(&self, ask: &Ask<MachineView>, new: &NewMachine) -> Result<Once<MachineView>> {
         needs(&ask.user, Role::Admin, "add machines")?;
         let birth = birth(Event::Add)?;
+        let Chosen { scripts, tests, .. } = &new.commission;
+        let known = self.scripts_known(scripts.iter().chain(tests)).await?;
+        let wishes = new.commission.resolve(&known, &self.policy.default_tests)?;
         let rack = self.rack_that_reaches(new.bmc.address).await?;
         let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
         let _births = self.births.lock().await;
@@ -69,6 +75,7 @@ impl App {
             machine.interfaces = interfaces(&new.macs, address);
             machine.details.labels.clone_from(&new.labels);
             machine.details.bmc = Some(new.bmc.endpoint());
+            machine.details.commission = wishes.clone();
             machine.reason = "added by hand".to_owned();
             let extra = self.given_password(&machine, Some(&new.bmc));
             let made = born(machine, birth, &ask.actor(), extra);
