@@ -15,3 +15,4 @@ mod migrations;
 mod reports;
 mod requests;
 mod revisions;
+mod scripts;
