@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod images;
 pub(crate) mod machines;
 pub(crate) mod racks;
+pub(crate) mod scripts;
 pub(crate) mod subnets;
 pub(crate) mod table;
 pub(crate) mod users;

@@ -7,6 +7,7 @@ use farrier_proto::v1::{
 
 use super::{
     App, one_of,
+    scripts::{self, ChosenArgs},
     verbs::{self, BmcArgs, DeployArgs, Label, PowerWord},
 };
 use crate::{client::SHORT, error::Error, render::machines as render, render::words, wait::WaitArgs};
@@ -37,6 +38,27 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Commission a new, ready or failed machine: BMC account, boot, inventory.
     Commission(CommissionArgs),
+    /// Run hardware tests on a ready machine.
+    Test {
+        /// Id or name.
+        machine: String,
+        /// Test to run; may be repeated [default: all built-in ones].
+        #[arg(long = "test", value_name = "NAME")]
+        tests: Vec<String>,
+        /// Why, for the event log.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Show what scripts and tests did on a machine, newest first.
+    Results {
+        /// Id or name.
+        machine: String,
+        /// Only this script, with all that it wrote the last time.
+        #[arg(long, value_name = "NAME")]
+        script: Option<String>,
+    },
     /// Take a ready machine for yourself.
     Allocate {
         /// Id or name [default: any ready machine].
@@ -86,6 +108,8 @@ pub(crate) struct CreateArgs {
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(super) labels: Vec<Label>,
     #[command(flatten)]
+    pub(super) chosen: ChosenArgs,
+    #[command(flatten)]
     pub(super) wait: WaitArgs,
 }
 
@@ -96,6 +120,8 @@ pub(crate) struct CommissionArgs {
     pub(super) machine: String,
     #[command(flatten)]
     pub(super) bmc: BmcArgs,
+    #[command(flatten)]
+    pub(super) chosen: ChosenArgs,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
 }
@@ -123,6 +149,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Explain { machine, entries } => explain(app, machine, entries).await,
         Command::Create(args) => verbs::create(app, args).await,
         Command::Commission(args) => verbs::commission(app, args).await,
+        Command::Test { machine, tests, comment, wait } => verbs::test(app, machine, tests, comment, &wait).await,
+        Command::Results { machine, script } => scripts::results(app, machine, script).await,
         Command::Allocate { machine, wait } => verbs::allocate(app, machine.unwrap_or_default(), &wait).await,
         Command::Deploy(args) => verbs::deploy(app, args).await,
         Command::Release(args) => verbs::release(app, args).await,

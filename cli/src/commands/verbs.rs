@@ -8,7 +8,7 @@ use farrier_proto::{
     v1::{
         AbortMachineRequest, AllocateMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest,
         CreateMachineRequest, DeployMachineRequest, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest,
-        machines_client::MachinesClient,
+        TestMachineRequest, machines_client::MachinesClient,
     },
 };
 
@@ -108,6 +108,7 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
         macs: args.macs.iter().map(ToString::to_string).collect(),
         bmc: credentials(args.bmc)?,
         labels,
+        commission: Some(args.chosen.into()),
         ..CreateMachineRequest::default()
     };
     let client = app.client()?;
@@ -118,10 +119,25 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
 /// Takes inventory of a machine.
 pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Error> {
     let bmc = credentials(args.bmc)?;
-    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission: None };
+    let commission = Some(args.chosen.into());
+    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).commission_machine(r).await);
     act(app, &client, &args.wait, Aim::Ready, call).await
+}
+
+/// Runs hardware tests.
+pub(crate) async fn test(
+    app: &App,
+    machine: String,
+    tests: Vec<String>,
+    comment: String,
+    wait: &WaitArgs,
+) -> Result<(), Error> {
+    let request = TestMachineRequest { options: options(), machine, tests, comment };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).test_machine(r).await);
+    act(app, &client, wait, Aim::Ready, call).await
 }
 
 /// Takes a machine out of the pool.

@@ -7,5 +7,6 @@ mod images;
 mod lists;
 mod login;
 mod proxy;
+mod scripts;
 mod verbs;
 mod wait;
