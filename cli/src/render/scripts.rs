@@ -177,15 +177,66 @@ mod tests {
             burn-in  test  1h00m    no        an hour of heat
             cpu      test  1h00m    yes       an hour of heat"#]]
         .assert_eq(&list_table(&[script(), built_in], None));
-        expect![].assert_eq(&page(&script()));
+        expect![[r#"
+            Name:         burn-in
+            Id:           0199
+            Kind:         test
+            Timeout:      1h00m
+            Built in:     no
+            Description:  an hour of heat
+            Created:      2027-01-15T08:00:00Z
+
+            Content
+              #!/bin/sh
+              exit 0"#]]
+        .assert_eq(&page(&script()));
         expect!["script burn-in (test)"].assert_eq(&summary(&script()));
         let table = results_table(&[result()], None);
-        expect![].assert_eq(&with_output(&table, &result()));
+        expect![[r#"
+            SCRIPT   KIND  STATUS  CODE  FINISHED              TOOK   LAST LINE
+            burn-in  test  failed  1     2027-01-15T08:01:01Z  1m01s  too hot
+
+            What it wrote the last time:
+
+            warming up
+            too hot"#]]
+        .assert_eq(&with_output(&table, &result()));
     }
 
     #[test]
     fn for_programs() {
-        expect![].assert_eq(&format!("{:#}", list_json(&[script()])));
-        expect![].assert_eq(&format!("{:#}", results_json(&[result()])));
+        expect![[r##"
+            {
+              "scripts": [
+                {
+                  "built_in": false,
+                  "content": "#!/bin/sh\nexit 0\n",
+                  "created_at": "2027-01-15T08:00:00Z",
+                  "description": "an hour of heat",
+                  "etag": "1",
+                  "id": "0199",
+                  "kind": "test",
+                  "name": "burn-in",
+                  "timeout_seconds": 3600
+                }
+              ]
+            }"##]]
+        .assert_eq(&format!("{:#}", list_json(&[script()])));
+        expect![[r#"
+            {
+              "results": [
+                {
+                  "boot_id": "019b",
+                  "exit_code": 1,
+                  "finished_at": "2027-01-15T08:01:01Z",
+                  "kind": "test",
+                  "output": "warming up\ntoo hot\n",
+                  "script": "burn-in",
+                  "started_at": "2027-01-15T08:00:00Z",
+                  "status": "failed"
+                }
+              ]
+            }"#]]
+        .assert_eq(&format!("{:#}", results_json(&[result()])));
     }
 }
