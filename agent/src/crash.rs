@@ -27,5 +27,14 @@ words! {
 }
 
 /// Words that the points come with.
-pub const CONTEXTS: &[&str] =
-    &["inventory", "write-image", "erase", "power-off", "commissioning", "deploying", "releasing"];
+pub const CONTEXTS: &[&str] = &[
+    "inventory",
+    "write-image",
+    "erase",
+    "power-off",
+    "run-scripts",
+    "commissioning",
+    "testing",
+    "deploying",
+    "releasing",
+];

@@ -3,5 +3,6 @@
 pub mod bmc;
 pub mod disk;
 pub mod firmware;
+pub mod gpu;
 pub mod interface;
 pub mod inventory;

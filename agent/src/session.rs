@@ -25,6 +25,7 @@ use crate::{
     machine::{disk, inventory},
     progress::Progress,
     rack::{Rack, RackError, Session},
+    scripts,
 };
 
 /// A boot that did not end as it should; the machine is to boot anew.
@@ -186,7 +187,8 @@ async fn act(job: &Job, task: Option<Task>) -> Result<Report, TaskError> {
             nix::unistd::sync();
             Ok(Report::PowerOff(PowerOffResult {}))
         }
-        Some(Task::RunScripts(_) | Task::OpenSsh(_) | Task::Idle(_)) | None => {
+        Some(Task::RunScripts(task)) => scripts::run(job, task).await.map(Report::RunScripts),
+        Some(Task::OpenSsh(_) | Task::Idle(_)) | None => {
             Err(TaskError::failed("this agent does not know that task; the ephemeral image is older than the region"))
         }
     }

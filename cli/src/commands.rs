@@ -9,6 +9,7 @@ mod machines;
 mod marks;
 mod operations;
 mod racks;
+mod scripts;
 mod subnets;
 mod tokens;
 mod users;
@@ -80,6 +81,9 @@ pub(crate) enum Command {
     /// Images to deploy, and the ephemeral environment.
     #[command(subcommand)]
     Image(images::Command),
+    /// Scripts that the agent runs on machines: for commissioning, and tests.
+    #[command(subcommand)]
+    Script(scripts::Command),
     /// People and programs.
     #[command(subcommand)]
     User(users::Command),
@@ -124,6 +128,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Subnet(command) => subnets::run(app, command).await,
         Command::Rack(command) => racks::run(app, command).await,
         Command::Image(command) => images::run(app, command).await,
+        Command::Script(command) => scripts::run(app, command).await,
         Command::User(command) => users::run(app, command).await,
         Command::Token(command) => tokens::run(app, command).await,
         Command::Completion { shell } => print_completion(app, shell),

@@ -73,7 +73,7 @@ impl Output {
 
     /// The terminal to redraw, if standard output is one and people read it.
     pub(crate) fn screen(self) -> Option<Screen> {
-        (!self.is_json() && self.width.is_some()).then_some(Screen { lines: 0 })
+        (matches!(self.format, Format::Table) && self.width.is_some()).then_some(Screen { lines: 0 })
     }
 
     /// Writes a remark to standard error. If even that fails there is nobody left to tell.

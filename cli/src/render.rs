@@ -11,6 +11,7 @@ pub(crate) mod images;
 pub(crate) mod machines;
 pub(crate) mod operations;
 pub(crate) mod racks;
+pub(crate) mod scripts;
 pub(crate) mod subnets;
 pub(crate) mod table;
 pub(crate) mod users;

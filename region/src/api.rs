@@ -12,6 +12,7 @@ mod machines;
 mod operations;
 mod parse;
 mod racks;
+mod scripts;
 mod status;
 mod subnets;
 mod users;
@@ -24,8 +25,8 @@ use farrier_proto::{
     rack::rack_gateway_server::RackGatewayServer,
     v1::{
         events_server::EventsServer, images_server::ImagesServer, machines_server::MachinesServer,
-        operations_server::OperationsServer, racks_server::RacksServer, subnets_server::SubnetsServer,
-        tokens_server::TokensServer, users_server::UsersServer,
+        operations_server::OperationsServer, racks_server::RacksServer, scripts_server::ScriptsServer,
+        subnets_server::SubnetsServer, tokens_server::TokensServer, users_server::UsersServer,
     },
 };
 use tokio::net::TcpListener;
@@ -99,6 +100,7 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
     health.set_serving::<ImagesServer<Api>>().await;
     health.set_serving::<UsersServer<Api>>().await;
     health.set_serving::<TokensServer<Api>>().await;
+    health.set_serving::<ScriptsServer<Api>>().await;
     health.set_serving::<EventsServer<Api>>().await;
     health.set_serving::<RackGatewayServer<Api>>().await;
     // Python's grpcio-reflection and older grpcurl speak only v1alpha.
@@ -114,6 +116,7 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
         .add_service(ImagesServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(UsersServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(TokensServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
+        .add_service(ScriptsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(EventsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(RackGatewayServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE)))
 }
@@ -128,6 +131,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         ImagesServer::<Api>::NAME,
         UsersServer::<Api>::NAME,
         TokensServer::<Api>::NAME,
+        ScriptsServer::<Api>::NAME,
         EventsServer::<Api>::NAME,
         RackGatewayServer::<Api>::NAME,
     ];

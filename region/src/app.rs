@@ -12,6 +12,7 @@ pub mod images;
 pub mod machines;
 pub mod operations;
 pub mod racks;
+pub mod scripts;
 pub mod setup;
 pub mod subnets;
 pub mod tokens;
@@ -38,6 +39,8 @@ pub struct Policy {
     pub advertise: String,
     /// The image that the agent runs in.
     pub ephemeral_image: Name,
+    /// Tests that a commissioning leads to, unless it is told which.
+    pub default_tests: Vec<Name>,
 }
 
 /// All use cases. Cheap to clone.

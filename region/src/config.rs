@@ -14,7 +14,7 @@ use farrier_common::{
 };
 
 use crate::{
-    domain::{advance::Deadlines, decide::Rules, lifecycle::State},
+    domain::{advance::Deadlines, decide::Rules, lifecycle::State, script::MOST_CHOSEN},
     store::Database,
 };
 
@@ -45,6 +45,8 @@ mod wire {
         #[serde(default = "event_days")]
         pub(super) event_days: u32,
         #[serde(default)]
+        pub(super) default_tests: Vec<String>,
+        #[serde(default)]
         pub(super) deadlines: Deadlines,
     }
 
@@ -52,6 +54,7 @@ mod wire {
     #[serde(deny_unknown_fields)]
     pub(super) struct Deadlines {
         pub(super) commissioning_minutes: Option<u32>,
+        pub(super) testing_minutes: Option<u32>,
         pub(super) deploying_minutes: Option<u32>,
         pub(super) releasing_minutes: Option<u32>,
         pub(super) boot_minutes: Option<u32>,
@@ -103,6 +106,8 @@ pub struct Config {
     pub bmc_account: Name,
     /// How long the event log is kept; `None`: for ever.
     pub events_kept: Option<TimeDelta>,
+    /// Tests that a commissioning leads to, unless it is told which.
+    pub default_tests: Vec<Name>,
     /// Of working states, where they differ from the table.
     pub deadlines: Deadlines,
     /// Bounds of the engine.
@@ -165,6 +170,7 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
     let ephemeral_image = name("ephemeral_image", &file.ephemeral_image, 63);
     // IPMI keeps 16 bytes of a user name.
     let bmc_account = name("bmc_account", &file.bmc_account, 16);
+    let default_tests = default_tests(&file.default_tests, &mut wrong);
     let (deadlines, rules) = (deadlines(&file.deadlines, &mut wrong), rules(&file.deadlines, &mut wrong));
     match (ephemeral_image, bmc_account) {
         (Some(ephemeral_image), Some(bmc_account)) if wrong.is_empty() => Ok(Config {
@@ -177,6 +183,7 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
             ephemeral_image,
             bmc_account,
             events_kept: (file.event_days > 0).then(|| TimeDelta::days(file.event_days.into())),
+            default_tests,
             deadlines,
             rules,
         }),
@@ -184,9 +191,25 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
     }
 }
 
+fn default_tests(given: &[String], wrong: &mut Vec<String>) -> Vec<Name> {
+    let mut tests: Vec<Name> = Vec::with_capacity(given.len());
+    for text in given {
+        match text.parse::<Name>() {
+            Ok(name) if tests.contains(&name) => wrong.push(format!("default_tests: {name} is given twice")),
+            Ok(name) => tests.push(name),
+            Err(e) => wrong.push(format!("default_tests: {text:?}: {e}")),
+        }
+    }
+    if tests.len() > MOST_CHOSEN {
+        wrong.push(format!("default_tests: at most {MOST_CHOSEN}"));
+    }
+    tests
+}
+
 fn deadlines(file: &wire::Deadlines, wrong: &mut Vec<String>) -> Deadlines {
     let each = [
         ("commissioning_minutes", State::Commissioning, file.commissioning_minutes),
+        ("testing_minutes", State::Testing, file.testing_minutes),
         ("deploying_minutes", State::Deploying, file.deploying_minutes),
         ("releasing_minutes", State::Releasing, file.releasing_minutes),
     ];
@@ -243,6 +266,7 @@ mod tests {
         assert_eq!(example.ephemeral_image, least.ephemeral_image);
         assert_eq!(example.bmc_account, least.bmc_account);
         assert_eq!(example.events_kept, least.events_kept);
+        assert_eq!(example.default_tests, least.default_tests);
         assert_eq!(example.rules.boot_timeout, least.rules.boot_timeout);
         assert_eq!(example.advertised_host(), "region.example");
         for (state, given) in &example.deadlines {
@@ -253,7 +277,7 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
         let text = "data_dir = 'here'\nadvertise = 'region'\nlisten = 'x'\nbmc_account = 'x234567890-234567'\n\
-                    database = 'mysql://x'\npower_poll_seconds = 0\nevent_days = 36501\n[deadlines]\nboot_minutes = 0";
+                    database = 'mysql://x'\npower_poll_seconds = 0\nevent_days = 36501\ndefault_tests = ['cpu', 'cpu']\n[deadlines]\nboot_minutes = 0";
         let told = parse(text).err().unwrap().to_string();
         for field in [
             "data_dir",
@@ -263,6 +287,7 @@ mod tests {
             "database",
             "power_poll_seconds",
             "event_days",
+            "default_tests: cpu is given twice",
             "deadlines.boot_minutes",
         ] {
             assert!(told.contains(field), "{field} in {told}");

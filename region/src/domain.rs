@@ -18,6 +18,7 @@ pub mod order;
 pub mod pool;
 pub mod rack;
 pub mod reason;
+pub mod script;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod user;

@@ -116,6 +116,7 @@ impl Region {
             require_erase: config.require_erase,
             advertise: config.advertise.clone(),
             ephemeral_image: config.ephemeral_image.clone(),
+            default_tests: config.default_tests.clone(),
         });
         let (ca, stop, births) = (Arc::new(ca), tasks.stop_signal(), Arc::default());
         let tail = Tail::new(store.clone(), Bounds::default());

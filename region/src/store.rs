@@ -41,6 +41,7 @@ mod project_find;
 mod racks;
 mod requests;
 mod schema;
+mod scripts;
 mod secrets;
 mod steps;
 mod subnets;
@@ -57,6 +58,7 @@ pub use machines::{
 pub use operations::{Hold, OperationView};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
+pub use scripts::RunKey;
 pub use steps::{StepRow, TimelineRow};
 pub use tasks::TaskRow;
 

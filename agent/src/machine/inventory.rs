@@ -12,7 +12,7 @@ use crate::{
         bmc,
         disk::Disk,
         firmware::{self, System},
-        interface,
+        gpu, interface,
     },
 };
 
@@ -39,7 +39,7 @@ pub fn identity(host: &Host, boot: Option<MacAddr>) -> Result<Identity, TaskErro
 /// What the machine is made of; `disks` as [`crate::machine::disk::settled`] found them.
 ///
 /// # Errors
-/// The kernel does not tell the processors or the network interfaces.
+/// The kernel does not tell the processors, the network interfaces or the PCI devices.
 pub fn hardware(host: &Host, disks: &[Disk]) -> Result<v1::Hardware, TaskError> {
     let cpuinfo = fs::read_to_string(host.proc("cpuinfo")).map_err(TaskError::io("reading the list of processors"))?;
     let interfaces = interface::list(host, None).map_err(TaskError::io("listing network interfaces"))?;
@@ -56,7 +56,7 @@ pub fn hardware(host: &Host, disks: &[Disk]) -> Result<v1::Hardware, TaskError> 
         memory_bytes: firmware::memory_bytes(host),
         disks: disks.iter().map(Into::into).collect(),
         nics: interfaces.iter().map(Into::into).collect(),
-        gpus: Vec::new(),
+        gpus: gpu::list(host).map_err(TaskError::io("listing PCI devices"))?,
     })
 }
 

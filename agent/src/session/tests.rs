@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fs, net::SocketAddr, path::Path, sync::Mutex};
 use farrier_common::id::BootId;
 use farrier_proto::agent::{
     EnlistRequest, EnlistResponse, HelloRequest, HelloResponse, Idle, InventoryTask, NextTaskRequest, NextTaskResponse,
-    PowerOffTask, ReportTaskRequest, ReportTaskResponse,
+    PowerOffTask, ReportTaskRequest, ReportTaskResponse, RunScriptsTask, ScriptStatus, ScriptToRun,
     agent_service_server::{AgentService, AgentServiceServer},
 };
 use tokio::net::TcpListener;
@@ -151,6 +151,34 @@ async fn does_task_after_task_until_it_is_to_power_off() {
     assert!(erased.disks.is_empty());
     assert_eq!(bad.reason, "blob: is missing");
     assert!(unknown.reason.contains("does not know that task"), "{}", unknown.reason);
+}
+
+#[tokio::test]
+async fn runs_scripts_and_its_own_tests_whatever_became_of_the_ones_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |name: &str, content: &str| ScriptToRun {
+        name: name.to_owned(),
+        content: content.as_bytes().to_vec(),
+        timeout_seconds: 60,
+    };
+    let scripts = vec![
+        script("bad", "#!/bin/sh\necho broken; exit 2\n"),
+        script("good", "#!/bin/sh\necho fine\n"),
+        script("disk-read", ""),
+        script("future", ""),
+    ];
+    let fake = queue(vec![("t1", Some(Task::RunScripts(RunScriptsTask { scripts }))), ("t2", off())]);
+    boot(&fake, machine(dir.path())).await.unwrap();
+    let results = fake.results();
+    let [(_, Report::RunScripts(ran)), (_, Report::PowerOff(_))] = &results[..] else { panic!("{results:?}") };
+    let told: Vec<_> =
+        ran.outcomes.iter().map(|o| (o.name.as_str(), o.status(), o.exit_code, o.output.as_str())).collect();
+    let [bad, good, disks, future] = told[..] else { panic!("{told:?}") };
+    assert_eq!(bad, ("bad", ScriptStatus::Failed, 2, "broken\n"));
+    assert_eq!(good, ("good", ScriptStatus::Passed, 0, "fine\n"));
+    assert_eq!(disks, ("disk-read", ScriptStatus::Skipped, 77, "the machine has no disk\n"));
+    assert_eq!((future.1, future.2), (ScriptStatus::Failed, 127));
+    assert!(ran.outcomes.iter().all(|o| o.started_unix_ms > 0 && o.finished_unix_ms >= o.started_unix_ms));
 }
 
 #[tokio::test]

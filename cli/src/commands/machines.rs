@@ -11,6 +11,7 @@ use super::{
     allocate::{self, AllocateArgs},
     marks::{self, RemarkArgs, UpdateArgs},
     one_of,
+    scripts::{self, ChosenArgs},
     verbs::{self, BmcArgs, DeployArgs, Label, PowerWord},
 };
 use crate::{client::SHORT, error::Error, render::machines as render, render::words, wait::WaitArgs};
@@ -37,6 +38,27 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Commission a new, ready or failed machine: BMC account, boot, inventory.
     Commission(CommissionArgs),
+    /// Run hardware tests on a ready machine.
+    Test {
+        /// Id or name.
+        machine: String,
+        /// Test to run; may be repeated [default: all built-in ones].
+        #[arg(long = "test", value_name = "NAME")]
+        tests: Vec<String>,
+        /// Why, for the event log.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Show what scripts and tests did on a machine, newest first.
+    Results {
+        /// Id or name.
+        machine: String,
+        /// Only this script, with all that it wrote the last time.
+        #[arg(long, value_name = "NAME")]
+        script: Option<String>,
+    },
     /// Take a ready machine for yourself or a project: the named one, or the cheapest that fits.
     Allocate(Box<AllocateArgs>),
     /// Write an image to an allocated machine and boot it.
@@ -145,6 +167,8 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(super) notes: String,
     #[command(flatten)]
+    pub(super) chosen: ChosenArgs,
+    #[command(flatten)]
     pub(super) wait: WaitArgs,
 }
 
@@ -155,6 +179,8 @@ pub(crate) struct CommissionArgs {
     pub(super) machine: String,
     #[command(flatten)]
     pub(super) bmc: BmcArgs,
+    #[command(flatten)]
+    pub(super) chosen: ChosenArgs,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
 }
@@ -182,6 +208,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Explain { machine, entries } => explain(app, machine, entries).await,
         Command::Create(args) => verbs::create(app, args).await,
         Command::Commission(args) => verbs::commission(app, args).await,
+        Command::Test { machine, tests, comment, wait } => verbs::test(app, machine, tests, comment, &wait).await,
+        Command::Results { machine, script } => scripts::results(app, machine, script).await,
         Command::Allocate(args) => allocate::run(app, *args).await,
         Command::Deploy(args) => verbs::deploy(app, args).await,
         Command::Release(args) => verbs::release(app, args).await,

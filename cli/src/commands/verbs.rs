@@ -7,7 +7,7 @@ use farrier_proto::{
     convert,
     v1::{
         AbortMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest, CreateMachineRequest,
-        DeployMachineRequest, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest,
+        DeployMachineRequest, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TestMachineRequest,
         machines_client::MachinesClient,
     },
 };
@@ -107,6 +107,7 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
         zone: args.zone,
         tags: args.tags,
         notes: args.notes,
+        commission: Some(args.chosen.into()),
         ..CreateMachineRequest::default()
     };
     let client = app.client()?;
@@ -117,10 +118,25 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
 /// Takes inventory of a machine.
 pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Error> {
     let bmc = credentials(args.bmc)?;
-    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission: None };
+    let commission = Some(args.chosen.into());
+    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).commission_machine(r).await);
     act(app, &client, &args.wait, Aim::Ready, call).await
+}
+
+/// Runs hardware tests.
+pub(crate) async fn test(
+    app: &App,
+    machine: String,
+    tests: Vec<String>,
+    comment: String,
+    wait: &WaitArgs,
+) -> Result<(), Error> {
+    let request = TestMachineRequest { options: options(), machine, tests, comment };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).test_machine(r).await);
+    act(app, &client, wait, Aim::Ready, call).await
 }
 
 /// Puts an image on a machine.

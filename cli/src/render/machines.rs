@@ -44,6 +44,7 @@ pub(crate) fn json(machine: &Machine) -> Value {
         })).collect::<Vec<_>>(),
         "bmc": intent.bmc.as_ref().map(bmc_json),
         "hardware": status.hardware.as_ref().map(hardware_json),
+        "script_results": status.script_results.iter().map(super::scripts::brief_json).collect::<Vec<_>>(),
         "last_erase": status.last_erase.iter().map(erasure_json).collect::<Vec<_>>(),
         "labels": machine.labels,
         "etag": machine.etag,
@@ -151,6 +152,9 @@ pub(crate) fn page(machine: &Machine, now: DateTime<Utc>, width: Option<u16>) ->
     page = page.section("Interfaces", &interfaces_table(&status, inner));
     if let Some(hardware) = status.hardware.as_ref().filter(|h| !h.disks.is_empty()) {
         page = page.section("Disks", &disks_table(hardware, inner));
+    }
+    if !status.script_results.is_empty() {
+        page = page.section("Scripts", &super::scripts::results_table(&status.script_results, inner));
     }
     if !status.last_erase.is_empty() {
         page = page.section("Last erase", &erasures_table(&status.last_erase, inner));
@@ -296,6 +300,11 @@ fn hardware_json(hardware: &Hardware) -> Value {
             "carrier": n.carrier,
             "speed_mbps": n.speed_mbps,
         })).collect::<Vec<_>>(),
+        "gpus": hardware.gpus.iter().map(|g| json!({
+            "pci_address": g.pci_address,
+            "vendor_id": g.vendor_id,
+            "device_id": g.device_id,
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -307,6 +316,12 @@ fn hardware_pairs(page: Page, hardware: &Hardware) -> Page {
         .pair("Firmware version", hardware.firmware_version.clone())
         .pair("CPU", format!("{} x {}", hardware.cpu_cores, joined(&[&hardware.cpu_model])))
         .pair("Memory", words::size(hardware.memory_bytes))
+        .pair_if("GPUs", gpus(hardware))
+}
+
+fn gpus(hardware: &Hardware) -> Option<String> {
+    let each = hardware.gpus.iter().map(|g| format!("{} ({}:{})", g.pci_address, g.vendor_id, g.device_id));
+    Some(each.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
 }
 
 /// The interfaces that Farrier knows, with what the inventory says of them, then those that only the inventory knows.

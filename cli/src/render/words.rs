@@ -70,6 +70,11 @@ pub(crate) fn compression(number: i32) -> Option<String> {
     word(number, v1::Compression::try_from(number).ok().map(|w| w.as_str_name()), "COMPRESSION_")
 }
 
+/// When a script runs.
+pub(crate) fn script_kind(number: i32) -> Option<String> {
+    word(number, v1::ScriptKind::try_from(number).ok().map(|w| w.as_str_name()), "SCRIPT_KIND_")
+}
+
 /// A person's role.
 pub(crate) fn role(number: i32) -> Option<String> {
     word(number, v1::Role::try_from(number).ok().map(|w| w.as_str_name()), "ROLE_")

@@ -13,8 +13,8 @@ use std::{
 use farrier_common::tls;
 use farrier_proto::v1::{
     events_server::EventsServer, images_server::ImagesServer, machines_server::MachinesServer,
-    operations_server::OperationsServer, racks_server::RacksServer, subnets_server::SubnetsServer,
-    tokens_server::TokensServer, users_server::UsersServer, *,
+    operations_server::OperationsServer, racks_server::RacksServer, scripts_server::ScriptsServer,
+    subnets_server::SubnetsServer, tokens_server::TokensServer, users_server::UsersServer, *,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -62,6 +62,9 @@ pub(crate) struct Script {
     pub(crate) create: Option<CreateMachineRequest>,
     pub(crate) allocate: Option<AllocateMachineRequest>,
     pub(crate) batch: Option<AllocateMachinesRequest>,
+    pub(crate) commission: Option<CommissionMachineRequest>,
+    pub(crate) test: Option<TestMachineRequest>,
+    pub(crate) new_script: Option<CreateScriptRequest>,
     /// What each event stream does; a stream beyond these is silent.
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// From where each stream was opened.
@@ -128,6 +131,7 @@ impl Fake {
             .add_service(SubnetsServer::with_interceptor(region.clone(), let_in))
             .add_service(MachinesServer::with_interceptor(region.clone(), let_in))
             .add_service(OperationsServer::with_interceptor(region.clone(), let_in))
+            .add_service(ScriptsServer::with_interceptor(region.clone(), let_in))
             .add_service(ImagesServer::with_interceptor(region.clone(), let_in))
             .add_service(EventsServer::with_interceptor(region, let_in));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));

@@ -10,5 +10,6 @@ mod lists;
 mod login;
 mod marks;
 mod proxy;
+mod scripts;
 mod verbs;
 mod wait;

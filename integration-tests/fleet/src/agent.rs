@@ -264,7 +264,8 @@ impl Agent<'_> {
             Some(Task::WriteImage(task)) => self.write_image(options, session, lease, task, done).await,
             Some(Task::Erase(task)) => self.erase(&task, done).await,
             Some(Task::PowerOff(_)) => Ok(Report::PowerOff(PowerOffResult {})),
-            Some(Task::RunScripts(_) | Task::OpenSsh(_) | Task::Idle(_)) | None => {
+            Some(Task::RunScripts(task)) => Ok(self.run_scripts(task, done).await),
+            Some(Task::OpenSsh(_) | Task::Idle(_)) | None => {
                 Err(Broken::Task("this agent does not know that task".to_owned()))
             }
         }

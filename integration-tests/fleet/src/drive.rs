@@ -11,9 +11,10 @@ use farrier_common::{
 };
 use farrier_proto::v1::{
     AbortMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol, CommissionMachineRequest,
-    CreateMachineRequest, DeployMachineRequest, ExplainMachineRequest, Explanation, GetMachineRequest,
-    ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest, ReleaseMachineRequest,
-    WatchEventsRequest, WatchEventsResponse, events_client::EventsClient, machines_client::MachinesClient,
+    CommissionOptions, CreateMachineRequest, DeployMachineRequest, ExplainMachineRequest, Explanation,
+    GetMachineRequest, ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest,
+    ReleaseMachineRequest, TestMachineRequest, WatchEventsRequest, WatchEventsResponse, events_client::EventsClient,
+    machines_client::MachinesClient,
 };
 use thiserror::Error;
 use tonic::{
@@ -183,6 +184,28 @@ impl Region {
         self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
     }
 
+    /// Has a machine commissioned with the account that its BMC came with, and then tested with all built-in tests.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn commission_and_test(&self, machine: &str, member: &Member) -> Result<Machine, DriveError> {
+        let commission = Some(CommissionOptions { tests: TESTS.map(str::to_owned).to_vec(), ..Default::default() });
+        let (bmc, name) = (Some(factory(member)), machine.to_owned());
+        let request = CommissionMachineRequest { options: once(), machine: name, bmc, commission };
+        self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
+    }
+
+    /// Has a machine tested; no tests means all built-in ones.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn test(&self, machine: &str, tests: &[&str]) -> Result<Machine, DriveError> {
+        let tests = tests.iter().map(|t| (*t).to_owned()).collect();
+        let request =
+            TestMachineRequest { options: once(), machine: machine.to_owned(), tests, comment: String::new() };
+        self.call(machine, request, |mut c, r| async move { c.test_machine(r).await }).await
+    }
+
     /// Takes a machine.
     ///
     /// # Errors
@@ -302,6 +325,9 @@ impl Region {
         }
     }
 }
+
+/// The built-in tests, in their order.
+const TESTS: [&str; 4] = ["cpu", "memory", "disk-read", "network"];
 
 /// The account that a BMC came with.
 fn factory(member: &Member) -> BmcCredentials {

@@ -38,6 +38,22 @@ const LIFE: [&str; 8] = [
     "releasing ready",
 ];
 
+/// The same of a machine that is tested when it is commissioned.
+const TESTED_LIFE: [&str; 9] = [
+    "new",
+    "new commissioning",
+    "commissioning testing",
+    "testing ready",
+    "ready allocated",
+    "allocated deploying",
+    "deploying deployed",
+    "deployed releasing",
+    "releasing ready",
+];
+
+/// What the real environment must be, as a script sees it.
+const PROBE: &str = "#!/bin/sh\nid -u\n[ \"$HOME\" = \"$PWD\" ] && [ -w . ] && ls /sys/block && echo probed >&2\n";
+
 /// One machine at a site.
 struct Life<'a> {
     site: &'a mut Site,
@@ -59,7 +75,7 @@ fn a_machine_lives_its_whole_life() {
         life.deploy_ends_with_the_phone_call(lab, &alice, &reports, System::Debian)?;
         life.release_leaves_nothing_on_the_disk(&alice)?;
         let transitions = life.site.transitions(&life.name)?;
-        ensure!(transitions == LIFE, "{transitions:?}");
+        ensure!(transitions == TESTED_LIFE, "{transitions:?}");
         python_lists_it(lab, life.site, &life.name)
     });
 }
@@ -110,11 +126,30 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
+    /// What ran in the real environment, newest first.
+    fn scripts_passed(&self) -> anyhow::Result<()> {
+        let told = self.site.admin.json(&["machine", "results", &self.name])?;
+        let results = told["results"].as_array().cloned().unwrap_or_default();
+        let names: Vec<_> = results.iter().filter_map(|r| r["script"].as_str()).collect();
+        ensure!(names == ["network", "disk-read", "memory", "cpu", "probe"], "{told:#}");
+        ensure!(results.iter().all(|r| r["status"] == "passed" && r["exit_code"] == 0), "{told:#}");
+        let probe = results[4]["output"].as_str().unwrap_or_default();
+        ensure!(probe.starts_with("0\n") && probe.ends_with("probed\n"), "{probe}");
+        Ok(())
+    }
+
     fn commission_makes_one_account(&self, lab: &Lab) -> anyhow::Result<()> {
         let bmc = self.machine.bmc();
         bmc.store_accounts()?;
         let before = bmc.accounts()?;
-        self.start_commissioning(lab, &["--wait", "--timeout", "2400"])?;
+        let probe = text(&lab.write("probe.sh", PROBE)?);
+        self.site.admin.run(&["script", "create", "probe", "--kind", "commissioning", "--file", &probe])?;
+        let tests = ["cpu", "memory", "disk-read", "network"].map(|test| ["--test", test]).concat();
+        self.start_commissioning(
+            lab,
+            &[&["--script", "probe"], &tests[..], &["--wait", "--timeout", "2400"]].concat(),
+        )?;
+        self.scripts_passed()?;
         let shown = self.site.machine(&self.name)?;
         ensure!(shown["state"] == "ready", "{shown}");
         self.inventory_is_true(&shown)?;

@@ -81,6 +81,9 @@ mutations! {
     CreateUserRequest name,
     CreateTokenRequest user,
     RevokeTokenRequest token,
+    TestMachineRequest machine comment,
+    CreateScriptRequest name,
+    DeleteScriptRequest script,
 }
 
 impl Mutation for v1::CreateMachineRequest {
@@ -176,7 +179,7 @@ impl Mutation for v1::AllocateMachinesRequest {
 fn unlabelled(given: Option<&v1::AllocationConstraints>) -> (Option<v1::AllocationConstraints>, Vec<u8>) {
     let mut labels: Vec<_> = given.map(|c| c.labels.iter().collect()).unwrap_or_default();
     labels.sort();
-    let rest = given.map(|c| v1::AllocationConstraints { labels: std::collections::HashMap::new(), ..c.clone() });
+    let rest = given.map(|c| v1::AllocationConstraints { labels: HashMap::new(), ..c.clone() });
     (rest, format!("{labels:?}").into_bytes())
 }
 

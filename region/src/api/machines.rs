@@ -22,7 +22,10 @@ impl Machines for Api {
         self.read(request, |app, user, q| async move {
             let whole = parse::whole(q.view, true)?;
             let found = app.machine_get(&user, &q.machine).await?;
-            Ok(if whole { render::machine(&found) } else { render::brief(&found) })
+            if !whole {
+                return Ok(render::brief(&found));
+            }
+            Ok(render::with_runs(&found, &app.store.script_latest(found.machine.id).await?))
         })
         .await
     }
@@ -54,7 +57,7 @@ impl Machines for Api {
     async fn commission_machine(&self, request: Request<v1::CommissionMachineRequest>) -> Answer<v1::Machine> {
         self.mutate(("CommissionMachine", SHORT), request, render::machine, |app, ask, q| async move {
             let bmc = q.bmc.map(parse::bmc).transpose()?;
-            app.commission(&ask, &q.machine, bmc, layouts::keep(q.commission.as_ref())).await
+            app.commission(&ask, &q.machine, bmc, &parse::chosen(q.commission)).await
         })
         .await
     }
@@ -140,7 +143,10 @@ impl Machines for Api {
     }
 
     async fn test_machine(&self, request: Request<v1::TestMachineRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "TestMachine").await
+        self.mutate(("TestMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.test(&ask, &q.machine, &q.tests, &parse::comment(&q.comment)?).await
+        })
+        .await
     }
 
     async fn allocate_machines(
@@ -227,6 +233,12 @@ impl Machines for Api {
         &self,
         request: Request<v1::ListScriptResultsRequest>,
     ) -> Answer<v1::ListScriptResultsResponse> {
-        self.unbuilt(request, "ListScriptResults").await
+        self.read(request, |app, user, q| async move {
+            let listed = app.script_runs(&user, &q.machine, &page(q.page)?).await?;
+            let next_page_token = next_token(&listed);
+            let results = listed.items.iter().map(super::scripts::run).collect();
+            Ok(v1::ListScriptResultsResponse { results, next_page_token })
+        })
+        .await
     }
 }

@@ -7,6 +7,7 @@ use crate::domain::{
     Error, Result,
     image::{BlobRole, ImageKind},
     lifecycle::State,
+    script::ScriptKind,
     user::Role,
 };
 
@@ -57,6 +58,18 @@ pub(super) const fn blob_role_to_wire(role: BlobRole) -> v1::BlobRole {
 pub(super) fn blob_role_from_wire(field: &str, number: i32) -> Result<BlobRole> {
     let found = BlobRole::ALL.iter().copied().find(|r| blob_role_to_wire(*r) as i32 == number);
     found.ok_or_else(|| unknown(field, BlobRole::ALL.iter().map(|r| r.as_str())))
+}
+
+pub(super) const fn script_kind_to_wire(kind: ScriptKind) -> v1::ScriptKind {
+    match kind {
+        ScriptKind::Commissioning => v1::ScriptKind::Commissioning,
+        ScriptKind::Test => v1::ScriptKind::Test,
+    }
+}
+
+pub(super) fn script_kind_from_wire(field: &str, number: i32) -> Result<ScriptKind> {
+    let found = ScriptKind::ALL.iter().copied().find(|k| script_kind_to_wire(*k) as i32 == number);
+    found.ok_or_else(|| unknown(field, ScriptKind::ALL.iter().map(|k| k.as_str())))
 }
 
 /// A number of an enum that is not one of its words.

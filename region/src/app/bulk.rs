@@ -21,9 +21,10 @@ use super::{
 use crate::{
     domain::{
         Error, Result,
-        lifecycle::{Class, State},
-        machine::Machine,
+        lifecycle::{Class, Event, State},
+        machine::{CommissionWishes, Machine},
         operation::{Item, ItemStatus, MOST_MACHINES, Operation, Options, PARALLEL, Status, Verb},
+        script::Chosen,
         user::Role,
         verbs::{self as rules, Asked},
     },
@@ -131,14 +132,17 @@ impl App {
     /// Would the verb be done with this machine now? Asks the rules that the verb itself asks.
     fn would(&self, asked: &Asked<'_>, wanted: &Wanted, m: &Machine) -> Result<()> {
         match wanted.verb {
-            Verb::Commission => rules::commission(asked, m, None).map(drop),
+            Verb::Commission => rules::commission(asked, m, None, CommissionWishes::default()).map(drop),
             Verb::Abort => rules::abort(asked, m, "").map(drop),
             Verb::Release => {
                 rules::release(asked, m, wanted.options.skip_erase, !self.policy.require_erase, "").map(drop)
             }
-            Verb::Test | Verb::MarkBroken | Verb::MarkFixed | Verb::Lock | Verb::Unlock | Verb::Delete => {
-                built(wanted.verb)
-            }
+            Verb::Test => rules::edge(asked.user, m, Event::Test).map(drop),
+            Verb::MarkBroken => rules::mark_broken(asked, m, "").map(drop),
+            Verb::MarkFixed => rules::mark_fixed(asked, m, "").map(drop),
+            Verb::Lock => rules::lock(asked, m, "").map(drop),
+            Verb::Unlock => rules::unlock(asked, m, "").map(drop),
+            Verb::Delete => built(wanted.verb),
         }
     }
 
@@ -151,12 +155,15 @@ impl App {
     ) -> Result<Once<MachineView>> {
         let (which, comment) = (machine.to_string(), operation.comment.as_str());
         match operation.verb {
-            Verb::Commission => self.commission(ask, &which, None).await,
+            Verb::Commission => self.commission(ask, &which, None, &Chosen::default()).await,
             Verb::Abort => self.abort(ask, &which, comment).await,
             Verb::Release => self.release(ask, &which, operation.options.skip_erase, comment).await,
-            Verb::Test | Verb::MarkBroken | Verb::MarkFixed | Verb::Lock | Verb::Unlock | Verb::Delete => {
-                Err(unbuilt(operation.verb))
-            }
+            Verb::Test => self.test(ask, &which, &[], comment).await,
+            Verb::MarkBroken => self.mark_broken(ask, &which, comment).await,
+            Verb::MarkFixed => self.mark_fixed(ask, &which, comment).await,
+            Verb::Lock => self.lock(ask, &which, comment).await,
+            Verb::Unlock => self.unlock(ask, &which, comment).await,
+            Verb::Delete => Err(unbuilt(operation.verb)),
         }
     }
 }
@@ -164,10 +171,15 @@ impl App {
 /// Refuses the verbs whose single call is not built; those that are must be in `would` and `bulk_one`.
 fn built(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Commission | Verb::Abort | Verb::Release => Ok(()),
-        Verb::Test | Verb::MarkBroken | Verb::MarkFixed | Verb::Lock | Verb::Unlock | Verb::Delete => {
-            Err(unbuilt(verb))
-        }
+        Verb::Commission
+        | Verb::Abort
+        | Verb::Release
+        | Verb::Test
+        | Verb::MarkBroken
+        | Verb::MarkFixed
+        | Verb::Lock
+        | Verb::Unlock => Ok(()),
+        Verb::Delete => Err(unbuilt(verb)),
     }
 }
 

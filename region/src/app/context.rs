@@ -97,6 +97,11 @@ impl Page {
         self.after.as_deref().map(str::parse).transpose().map_err(|_| Self::foreign())
     }
 
+    /// The key after which the page begins.
+    pub(super) fn after_key<K: std::str::FromStr>(&self) -> Result<Option<K>> {
+        self.after.as_deref().map(str::parse).transpose().map_err(|_| Self::foreign())
+    }
+
     /// The revision after which the page begins.
     pub(super) fn after_revision(&self) -> Result<i64> {
         self.after.as_deref().map_or(Ok(0), str::parse).map_err(|_| Self::foreign())

@@ -4,6 +4,7 @@ mod enlist;
 mod enroll;
 mod orders;
 mod reports;
+mod scripts;
 mod seed;
 mod session;
 mod steps;
@@ -23,6 +24,7 @@ pub use enlist::Met;
 pub use enroll::{Enrolled, NewRack};
 pub use orders::{Order, Work, WriteImage};
 pub use reports::Report;
+pub use scripts::{ToRun, Told};
 pub use seed::Seed;
 pub use steps::Step;
 

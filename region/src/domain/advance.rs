@@ -63,6 +63,10 @@ impl Change {
         if !keeps_lease(edge.to) {
             m.details.lease_expires = None;
         }
+        // What somebody let pass ends here: whoever commissions the machine after failed tests has it wiped.
+        if edge.from == State::Testing {
+            m.details.skip_erase = false;
+        }
         if edge.to == State::Ready {
             m.owner = None;
             m.details.skip_erase = false;
@@ -71,6 +75,8 @@ impl Change {
         if edge.on == Event::Recommission {
             m.owner = None;
             m.details.recommission = false;
+            // Nobody waits to log in.
+            m.details.commission.stay_up = false;
         }
         self.events.push(transition(m.id, Some(edge.from), edge.on, edge.to, actor, why));
         self.edge = Some(edge);
@@ -154,6 +160,10 @@ pub fn advance(
             if why.code != Code::Progress {
                 change.machine.code = why.code;
             }
+            // The agent is there and has nothing to do: what it is to do next goes into the same transaction.
+            if *event == Event::BeginTests {
+                begin(&mut change, Phase::Tests, "", now);
+            }
         }
     }
     Ok(change)
@@ -162,13 +172,14 @@ pub fn advance(
 /// Begins a phase: a fresh boot where it needs one, a task where the agent has one.
 fn begin(change: &mut Change, phase: Phase, why: &str, now: Timestamp) {
     let m = &mut change.machine;
+    let state = change.edge.map_or(m.state, |edge| edge.to);
     m.work = super::machine::Work { phase: Some(phase), phase_since: Some(now), attempts: 0, last_error: None };
     m.due_at = Some(now);
     if !why.is_empty() {
         why.clone_into(&mut m.reason);
     }
     if phase == Phase::PowerOff {
-        let boot = NewBoot { id: BootId::generate(), purpose: m.state };
+        let boot = NewBoot { id: BootId::generate(), purpose: state };
         m.details.boot = Some(boot.id);
         m.details.boot_tries += 1;
         change.boot = Some(boot);
@@ -178,8 +189,8 @@ fn begin(change: &mut Change, phase: Phase, why: &str, now: Timestamp) {
         kind: EventKind::Phase,
         machine: Some(m.id),
         event: None,
-        from: Some(m.state),
-        to: Some(m.state),
+        from: Some(state),
+        to: Some(state),
         phase: Some(phase),
         actor: "engine".to_owned(),
         reason: why.to_owned(),
@@ -191,6 +202,7 @@ const fn task_of(phase: Phase) -> Option<TaskKind> {
         Phase::Inventory => Some(TaskKind::Inventory),
         Phase::WriteImage => Some(TaskKind::WriteImage),
         Phase::Erase => Some(TaskKind::Erase),
+        Phase::Scripts | Phase::Tests => Some(TaskKind::RunScripts),
         Phase::Finish => Some(TaskKind::PowerOff),
         Phase::ProbeBmc | Phase::BmcAccount | Phase::PowerOff | Phase::Boot | Phase::StartOs | Phase::AwaitOs => None,
     }
@@ -223,7 +235,8 @@ fn harvest(change: &mut Change, seen: &Observation) {
                 reason: erased(disks),
             });
         }
-        TaskResult::WriteImage { .. } | TaskResult::PowerOff => {}
+        // Each run is kept by the store, together with the task's end.
+        TaskResult::WriteImage { .. } | TaskResult::PowerOff | TaskResult::RunScripts { .. } => {}
     }
 }
 

@@ -140,6 +140,7 @@ pub struct Candidate {
     vendor: String,
     product: String,
     labels: BTreeMap<String, String>,
+    locked: bool,
 }
 
 /// Which fitting machine is taken first: the one with the least.
@@ -175,6 +176,7 @@ impl From<&Machine> for Candidate {
             vendor: known.vendor,
             product: known.product,
             labels: m.details.labels.clone(),
+            locked: m.details.lock.is_some(),
         }
     }
 }
@@ -219,6 +221,7 @@ impl Candidate {
                 unmet.push(otherwise);
             }
         };
+        must(!self.locked, Unmet::Locked);
         must(asked.machines.is_empty() || named(&asked.machines), Unmet::NotNamed);
         must(!named(&asked.not_machines), Unmet::Excluded);
         must(asked.pool.as_ref().is_none_or(|p| p.is == self.pool), Unmet::Pool);

@@ -14,6 +14,7 @@ use super::{
     machine::Machine,
     observation::{Effect, Observation, TaskKind, TaskResult, TaskStatus, Trouble, TroubleKind},
     reason::{Code, Why},
+    script::verdict,
 };
 
 #[cfg(test)]
@@ -95,6 +96,8 @@ pub fn asks_power(m: &Machine) -> bool {
             | Phase::Inventory
             | Phase::WriteImage
             | Phase::Erase
+            | Phase::Scripts
+            | Phase::Tests
             | Phase::Finish
             | Phase::StartOs
             | Phase::AwaitOs,
@@ -136,6 +139,7 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
         Phase::Inventory => task(m, seen, off, TaskKind::Inventory, rules, now),
         Phase::WriteImage => task(m, seen, off, TaskKind::WriteImage, rules, now),
         Phase::Erase => task(m, seen, off, TaskKind::Erase, rules, now),
+        Phase::Scripts | Phase::Tests => task(m, seen, off, TaskKind::RunScripts, rules, now),
         Phase::Finish => finish(m, seen, off, rules, now),
         Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(off)),
         Phase::AwaitOs => await_os(m, seen, off, now),
@@ -159,13 +163,14 @@ fn at_rest(m: &Machine, seen: &Observation, now: Timestamp) -> Decision {
     let lease = m.details.lease_expires.filter(|_| m.state == State::Allocated);
     if let Some(end) = lease.filter(|end| now >= *end) {
         let at = end.format("%F %T UTC");
-        return leave(Event::Expire, format!("its lease ended at {at}, and it was not deployed by then"));
+        let text = format!("its lease ended at {at}, and it was not deployed by then");
+        return leave(Event::Expire, Why::new(Code::LeaseEnded, text));
     }
     match (unpublished(m, seen), lease.map(|end| end - now)) {
         (Some(Decision::Wait { after, why }), Some(left)) => wait(after.min(left), why),
         (Some(step), _) => step,
         // The engine looks again when the lease ends; what the row tells stays.
-        (None, Some(left)) => wait(left, m.reason.clone()),
+        (None, Some(left)) => wait(left, Why::new(m.code, m.reason.clone())),
         (None, None) => Decision::Rest,
     }
 }
@@ -224,9 +229,9 @@ const fn first_task(m: &Machine) -> Phase {
     match m.state {
         State::Deploying => Phase::WriteImage,
         State::Releasing => Phase::Erase,
+        State::Testing => Phase::Tests,
         State::New
         | State::Commissioning
-        | State::Testing
         | State::Ready
         | State::Allocated
         | State::Deployed
@@ -271,11 +276,34 @@ fn after_task(m: &Machine, result: &TaskResult) -> Decision {
         TaskResult::Inventory { .. } if owes_erase(m) => {
             enter(Phase::Erase, Why::new(Code::WipeOwed, "its disks may hold an owner's data"))
         }
-        TaskResult::Inventory { .. } => enter(Phase::Finish, "the inventory is taken"),
+        TaskResult::Inventory { .. } => with_scripts(m, "the inventory is taken"),
         TaskResult::WriteImage { text } => enter(Phase::Finish, text.clone()),
-        TaskResult::Erase(disks) => enter(Phase::Finish, format!("{} disks are wiped, and it is proven", disks.len())),
+        TaskResult::Erase(disks) => with_scripts(m, &format!("{} disks are wiped, and it is proven", disks.len())),
         TaskResult::PowerOff => enter(Phase::Finish, "the agent is done"),
+        TaskResult::RunScripts { kind, outcomes } => match verdict(*kind, outcomes) {
+            Ok(_) if m.state == State::Commissioning && owes_erase(m) => {
+                enter(Phase::Erase, "its disks may hold an owner's data")
+            }
+            Ok(passed) => with_tests(m, &passed),
+            Err(failed) => leave(Event::Fail, Why::new(Code::TestFailed, failed)),
+        },
     }
+}
+
+/// What follows when the machine is known and its disks are nobody's.
+fn with_scripts(m: &Machine, why: &str) -> Decision {
+    if m.state == State::Commissioning && !m.details.commission.scripts.is_empty() {
+        return enter(Phase::Scripts, format!("{why}; scripts come next"));
+    }
+    with_tests(m, why)
+}
+
+/// Tests run in the environment that is booted already: the agent stays.
+fn with_tests(m: &Machine, why: &str) -> Decision {
+    if m.state == State::Commissioning && !m.details.commission.tests.is_empty() {
+        return leave(Event::BeginTests, format!("{why}; tests come next"));
+    }
+    enter(Phase::Finish, why)
 }
 
 /// A fresh boot, or the end if there were enough.
@@ -302,6 +330,9 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
     }
     if m.state == State::Deploying {
         return enter(Phase::StartOs, "the machine is off; its system comes next");
+    }
+    if owes_erase(m) && m.state == State::Testing {
+        return leave(Event::Fail, "its disks may hold an owner's data: commission it, which wipes them");
     }
     if owes_erase(m) {
         let text = "its disks may hold an owner's data and must be wiped first";

@@ -259,10 +259,8 @@ impl Event {
     #[must_use]
     pub const fn available(self) -> bool {
         match self {
-            E::Test
-            | E::Rescue
+            E::Rescue
             | E::ExitRescue
-            | E::BeginTests
             | E::ReturnReady
             | E::ReturnAllocated
             | E::ReturnDeployed
@@ -273,6 +271,8 @@ impl Event {
             | E::Add
             | E::AddLive
             | E::Commission
+            | E::Test
+            | E::BeginTests
             | E::Abort
             | E::Allocate
             | E::Deploy
@@ -406,6 +406,10 @@ words! {
         WriteImage = "write-image",
         /// The agent wipes the disks and proves it.
         Erase = "erase",
+        /// The agent runs the commissioning scripts that were chosen.
+        Scripts = "scripts",
+        /// The agent runs the tests that were chosen.
+        Tests = "tests",
         /// The ephemeral environment ends: boot intent to local disk, power off.
         Finish = "finish",
         /// Power on, from the disk.
@@ -421,11 +425,13 @@ impl State {
     pub const fn phases(self) -> &'static [Phase] {
         use Phase as P;
         match self {
-            S::Commissioning => &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::Finish],
+            S::Commissioning => {
+                &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::Scripts, P::Finish]
+            }
+            S::Testing => &[P::PowerOff, P::Boot, P::Tests, P::Finish],
             S::Deploying => &[P::PowerOff, P::Boot, P::WriteImage, P::Finish, P::StartOs, P::AwaitOs],
             S::Releasing => &[P::PowerOff, P::Boot, P::Erase, P::Finish],
-            S::Testing
-            | S::EnteringRescue
+            S::EnteringRescue
             | S::ExitingRescue
             | S::New
             | S::Ready

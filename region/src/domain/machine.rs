@@ -141,6 +141,8 @@ pub struct Details {
     pub lock: Option<Lock>,
     /// When the allocation ends by itself unless the machine is deployed by then.
     pub lease_expires: Option<Timestamp>,
+    /// What the last commissioning was to do besides, and which tests were chosen last.
+    pub commission: CommissionWishes,
 }
 
 /// Somebody keeps everybody from a machine: see `verbs::lock`.
@@ -154,6 +156,24 @@ pub struct Lock {
     pub since: Timestamp,
     /// Why; may be empty.
     pub comment: String,
+}
+
+/// What a commissioning is to do besides learning the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommissionWishes {
+    /// Commissioning scripts, in this order.
+    #[serde(with = "as_words")]
+    pub scripts: Vec<Name>,
+    /// Tests to run in testing, in this order; none: there is no testing.
+    #[serde(with = "as_words")]
+    pub tests: Vec<Name>,
+    /// Keep the declared storage layout.
+    pub keep_storage: bool,
+    /// Keep the declared network layout.
+    pub keep_network: bool,
+    /// Leave the machine on with SSH when it has ended.
+    pub stay_up: bool,
 }
 
 /// How a BMC is reached.
@@ -298,9 +318,15 @@ impl Machine {
             return BootTarget::LocalDisk;
         };
         match self.work.phase {
-            Some(Phase::PowerOff | Phase::Boot | Phase::Inventory | Phase::WriteImage | Phase::Erase) => {
-                BootTarget::Ephemeral(boot)
-            }
+            Some(
+                Phase::PowerOff
+                | Phase::Boot
+                | Phase::Inventory
+                | Phase::WriteImage
+                | Phase::Erase
+                | Phase::Scripts
+                | Phase::Tests,
+            ) => BootTarget::Ephemeral(boot),
             Some(Phase::StartOs | Phase::AwaitOs) => BootTarget::InstalledOs(boot),
             Some(Phase::ProbeBmc | Phase::BmcAccount | Phase::Finish) | None => BootTarget::LocalDisk,
         }
@@ -316,6 +342,23 @@ impl Machine {
     #[must_use]
     pub fn etag(&self) -> String {
         format!("{}", self.version)
+    }
+}
+
+/// Serialises words by their spelling.
+mod as_words {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(words: &[T], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(words.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<T>, D::Error> {
+        Vec::<String>::deserialize(from)?.iter().map(|w| w.parse().map_err(D::Error::custom)).collect()
     }
 }
 

@@ -6,7 +6,10 @@ use farrier_common::{
     words,
 };
 
-use super::machine::{DiskErasure, Hardware, Interface};
+use super::{
+    machine::{DiskErasure, Hardware, Interface},
+    script::{Outcome, ScriptKind},
+};
 
 /// What was seen just now, besides the machine's own row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,6 +57,8 @@ words! {
         Erase = "erase",
         /// Power off in order.
         PowerOff = "power-off",
+        /// Run scripts or tests.
+        RunScripts = "run-scripts",
     }
 }
 
@@ -89,6 +94,13 @@ pub enum TaskResult {
     Erase(Vec<DiskErasure>),
     /// It is about to be off.
     PowerOff,
+    /// All scripts were run, whatever became of each.
+    RunScripts {
+        /// Which ones.
+        kind: ScriptKind,
+        /// In their order.
+        outcomes: Vec<Outcome>,
+    },
 }
 
 /// Something outside did not do what it should.

@@ -232,6 +232,7 @@ impl From<Event> for Code {
             Event::BeginTests | Event::Recommission => Self::Progress,
             Event::Fail => Self::Failed,
             Event::Timeout => Self::Deadline,
+            Event::Expire => Self::LeaseEnded,
         }
     }
 }

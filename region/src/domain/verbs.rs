@@ -1,12 +1,12 @@
 //! The verbs of people: each checks role and table, and says what the machine becomes. Pure.
 
-use farrier_common::clock::Timestamp;
+use farrier_common::{clock::Timestamp, name::Name};
 
 use super::{
     Error, Result,
     advance::{Change, Deadlines},
     lifecycle::{self, Edge, Event, State},
-    machine::{Bmc, Deployment, Machine, Owner},
+    machine::{Bmc, CommissionWishes, Deployment, Machine, Owner},
     user::{Role, User},
 };
 
@@ -19,7 +19,8 @@ pub use repair::{mark_broken, mark_fixed, override_failed_test};
 pub use update::{Field, Update, update};
 mod layouts;
 
-pub use layouts::{Declared, Keep, clone_to, configure, original};
+use layouts::Keep;
+pub use layouts::{Declared, clone_to, configure, original};
 
 /// Who wants it, when, and how long working states may last.
 #[derive(Clone, Copy, Debug)]
@@ -89,13 +90,15 @@ pub fn edge(user: &User, m: &Machine, event: Event) -> Result<&'static Edge> {
     }))
 }
 
-/// Learn the machine. `bmc`: how its BMC is reached from now on; `None`: as before.
+/// Learn the machine. `bmc`: how its BMC is reached from now on; `None`: as before. `wishes`: what to do besides.
 ///
 /// # Errors
 /// Refused, denied, or no BMC is known.
-pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>) -> Result<Change> {
+pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>, wishes: CommissionWishes) -> Result<Change> {
     let edge = edge(asked.user, m, Event::Commission)?;
     let mut after = m.clone();
+    Keep { storage: wishes.keep_storage, network: wishes.keep_network }.apply(&mut after.details);
+    after.details.commission = wishes;
     if bmc.is_some() {
         after.details.bmc = bmc;
     }
@@ -103,6 +106,19 @@ pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>) -> Result<Ch
         return Err(Error::invalid("bmc", "required: the machine's BMC is not known yet"));
     }
     Ok(asked.go(Change::of(after), edge, "asked to commission"))
+}
+
+/// Run hardware tests: these.
+///
+/// # Errors
+/// Refused or denied.
+pub fn test(asked: &Asked<'_>, m: &Machine, tests: Vec<Name>, comment: &str) -> Result<Change> {
+    let edge = edge(asked.user, m, Event::Test)?;
+    let mut after = m.clone();
+    after.details.commission.tests = tests;
+    // Disks that were let into the pool as they are stay so.
+    after.details.skip_erase = m.details.dirty;
+    Ok(asked.go(Change::of(after), edge, said(comment, "asked to test")))
 }
 
 /// For whom a machine is held, and how long.

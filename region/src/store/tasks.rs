@@ -17,6 +17,7 @@ use crate::domain::{
     Result,
     machine::{DiskErasure, Hardware, Interface},
     observation::{TaskKind, TaskResult, TaskStatus},
+    script::{self, ScriptKind},
 };
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
     error::{Outcome, StoreError, misuse},
     machines::wake,
     schema::tasks,
+    scripts,
 };
 
 const PENDING: &str = "pending";
@@ -67,6 +69,17 @@ enum Kept {
     WriteImage { text: String },
     Erase { disks: Vec<DiskErasure> },
     PowerOff,
+    RunScripts { script_kind: String, ran: Vec<KeptRun> },
+}
+
+/// The verdict alone: the output is in `script_results`.
+#[derive(Deserialize, Serialize)]
+struct KeptRun {
+    script: String,
+    status: String,
+    exit_code: i32,
+    started_at: Timestamp,
+    finished_at: Timestamp,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -85,6 +98,9 @@ impl From<TaskResult> for Kept {
             TaskResult::WriteImage { text } => Self::WriteImage { text },
             TaskResult::Erase(disks) => Self::Erase { disks },
             TaskResult::PowerOff => Self::PowerOff,
+            TaskResult::RunScripts { kind, outcomes } => {
+                Self::RunScripts { script_kind: kind.to_string(), ran: outcomes.into_iter().map(Into::into).collect() }
+            }
         }
     }
 }
@@ -103,6 +119,37 @@ impl TryFrom<Kept> for TaskResult {
             Kept::WriteImage { text } => Self::WriteImage { text },
             Kept::Erase { disks } => Self::Erase(disks),
             Kept::PowerOff => Self::PowerOff,
+            Kept::RunScripts { script_kind, ran } => Self::RunScripts {
+                kind: parse("tasks.result", &script_kind)?,
+                outcomes: ran.into_iter().map(TryInto::try_into).collect::<Outcome<_>>()?,
+            },
+        })
+    }
+}
+
+impl From<script::Outcome> for KeptRun {
+    fn from(run: script::Outcome) -> Self {
+        Self {
+            script: run.script.to_string(),
+            status: run.status.to_string(),
+            exit_code: run.exit_code,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+        }
+    }
+}
+
+impl TryFrom<KeptRun> for script::Outcome {
+    type Error = StoreError;
+
+    fn try_from(run: KeptRun) -> Outcome<Self> {
+        Ok(Self {
+            script: parse("tasks.result", &run.script)?,
+            status: parse("tasks.result", &run.status)?,
+            exit_code: run.exit_code,
+            output: String::new(),
+            started_at: run.started_at,
+            finished_at: run.finished_at,
         })
     }
 }
@@ -184,9 +231,12 @@ impl Store {
     /// # Errors
     /// The status is no end.
     pub async fn task_finish(&self, id: TaskId, status: TaskStatus) -> Result<bool> {
-        let (word, text, result) = match status {
-            TaskStatus::Done(result) => (DONE, String::new(), Some(encode(result)?)),
-            TaskStatus::Failed(why) => (FAILED, why, None),
+        let (word, text, result, ran) = match status {
+            TaskStatus::Done(result) => {
+                let ran = ran(&result);
+                (DONE, String::new(), Some(encode(result)?), ran)
+            }
+            TaskStatus::Failed(why) => (FAILED, why, None, None),
             TaskStatus::Pending | TaskStatus::Running(_) => {
                 return Err(misuse(format!("task {id} cannot end by pending or running")).into());
             }
@@ -204,11 +254,24 @@ impl Store {
             if ended == 1
                 && let Some(task) = get(tx, id)?
             {
+                if let Some((kind, outcomes)) = ran {
+                    scripts::ran(tx, &task, kind, outcomes)?;
+                }
                 wake(tx, task.machine)?;
             }
             Ok(ended == 1)
         })
         .await
+    }
+}
+
+/// What scripts did, with their output.
+fn ran(result: &TaskResult) -> Option<(ScriptKind, Vec<script::Outcome>)> {
+    match result {
+        TaskResult::RunScripts { kind, outcomes } => Some((*kind, outcomes.clone())),
+        TaskResult::Inventory { .. } | TaskResult::WriteImage { .. } | TaskResult::Erase(_) | TaskResult::PowerOff => {
+            None
+        }
     }
 }
 
@@ -284,6 +347,9 @@ fn ended(status: &TaskStatus) -> String {
     match status {
         TaskStatus::Done(TaskResult::WriteImage { text }) => format!("is done: {text}"),
         TaskStatus::Done(TaskResult::Erase(disks)) => format!("is done: disks wiped: {}", disks.len()),
+        TaskStatus::Done(TaskResult::RunScripts { kind, outcomes }) => {
+            format!("is done: {}", script::verdict(*kind, outcomes).unwrap_or_else(|failed| failed))
+        }
         TaskStatus::Done(TaskResult::Inventory { .. } | TaskResult::PowerOff) => "is done".to_owned(),
         TaskStatus::Failed(why) => format!("failed: {why}"),
         TaskStatus::Pending | TaskStatus::Running(_) => "goes on".to_owned(),

@@ -45,14 +45,14 @@ fn beat() -> rack::HeartbeatRequest {
 }
 
 /// A boot of a machine in a working state, with a task.
-struct Boot {
-    id: BootId,
+pub(crate) struct Boot {
+    pub(crate) id: BootId,
     token: String,
     session: String,
 }
 
 impl Boot {
-    async fn of(site: &Site, machine: &str, phase: Phase, task: TaskKind) -> Self {
+    pub(crate) async fn of(site: &Site, machine: &str, phase: Phase, task: TaskKind) -> Self {
         let id = BootId::generate();
         site.engine(machine, None, |change| {
             change.machine.details.boot = Some(id);
@@ -65,7 +65,7 @@ impl Boot {
         Self { id, token, session: Secret::random_token().expose().clone() }
     }
 
-    async fn next_task(site: &Site, machine: &str, phase: Phase, task: TaskKind) {
+    pub(crate) async fn next_task(site: &Site, machine: &str, phase: Phase, task: TaskKind) {
         site.engine(machine, None, |change| {
             change.machine.work.phase = Some(phase);
             change.task = Some(task);
@@ -88,7 +88,7 @@ impl Boot {
         rack::RelayNextTaskRequest { request, http_base: "http://10.1.0.1:5248".to_owned() }
     }
 
-    fn report(&self, task_id: &str, report: Report) -> rack::RelayReportTaskRequest {
+    pub(crate) fn report(&self, task_id: &str, report: Report) -> rack::RelayReportTaskRequest {
         let request = Some(agent::ReportTaskRequest {
             boot_id: self.id.to_string(),
             session: self.session.clone(),
@@ -98,17 +98,17 @@ impl Boot {
         rack::RelayReportTaskRequest { request }
     }
 
-    async fn open(&self, rack: &mut Rack, last: u8) -> agent::HelloResponse {
+    pub(crate) async fn open(&self, rack: &mut Rack, last: u8) -> agent::HelloResponse {
         rack.client.relay_hello(self.hello(last)).await.unwrap().into_inner()
     }
 
-    async fn task(&self, rack: &mut Rack) -> (String, Task) {
+    pub(crate) async fn task(&self, rack: &mut Rack) -> (String, Task) {
         let answer = rack.client.relay_next_task(self.next()).await.unwrap().into_inner();
         (answer.task_id, answer.task.unwrap())
     }
 }
 
-async fn site_with_rack() -> (Site, Rack) {
+pub(crate) async fn site_with_rack() -> (Site, Rack) {
     let site = Site::start().await;
     let rack = site.rack("r1").await;
     site.subnet("r1", 1).await;

@@ -86,6 +86,7 @@ impl Site {
             require_erase: true,
             advertise: address.to_string(),
             ephemeral_image: image,
+            default_tests: Vec::new(),
         };
         let tail = Tail::new(store.clone(), bounds);
         tokio::spawn(tail.clone().run(stop.clone()));

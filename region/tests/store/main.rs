@@ -18,3 +18,4 @@ mod operations;
 mod reports;
 mod requests;
 mod revisions;
+mod scripts;

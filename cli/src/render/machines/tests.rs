@@ -238,6 +238,7 @@ fn a_machine_for_programs() {
                   }
                 ],
                 "firmware_version": "2.1",
+                "gpus": [],
                 "memory_bytes": 68719476736,
                 "nics": [
                   {
@@ -293,6 +294,7 @@ fn a_machine_for_programs() {
               "power_observed_at": "2027-01-15T07:59:56Z",
               "rack": "r1",
               "reason": "waits for the agent to say hello",
+              "script_results": [],
               "since": "2027-01-15T07:58:45Z",
               "state": "deploying",
               "tags": [],
@@ -328,6 +330,7 @@ fn a_machine_for_programs() {
           "power_observed_at": null,
           "rack": null,
           "reason": null,
+          "script_results": [],
           "since": null,
           "state": null,
           "tags": [],

@@ -8,22 +8,22 @@ use std::{
 use farrier_common::secret::sha256_hex;
 use farrier_proto::v1::{
     events_server::Events, images_server::Images, machines_server::Machines, operations_server::Operations,
-    racks_server::Racks, subnets_server::Subnets, tokens_server::Tokens, upload_blob_request::Part,
-    users_server::Users, watch_events_response::Update, *,
+    racks_server::Racks, scripts_server::Scripts, subnets_server::Subnets, tokens_server::Tokens,
+    upload_blob_request::Part, users_server::Users, watch_events_response::Update, *,
 };
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Script, Step, machine};
+use super::{Script as Play, Step, machine};
 
 type Answer<T> = Result<Response<T>, Status>;
 
 #[derive(Clone)]
-pub(crate) struct Region(pub(crate) Arc<Mutex<Script>>);
+pub(crate) struct Region(pub(crate) Arc<Mutex<Play>>);
 
 impl Region {
-    fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+    fn script<T>(&self, change: impl FnOnce(&mut Play) -> T) -> T {
         change(&mut self.0.lock().unwrap())
     }
 
@@ -72,6 +72,26 @@ impl Users for Region {
     }
     async fn delete_ssh_key(&self, _: Request<DeleteSshKeyRequest>) -> Answer<SshKey> {
         self.absent()
+    }
+}
+
+#[tonic::async_trait]
+impl Scripts for Region {
+    async fn get_script(&self, request: Request<GetScriptRequest>) -> Answer<Script> {
+        let (name, content) = (request.into_inner().script, "#!/bin/sh\n".to_owned());
+        Ok(Response::new(Script { name, content, kind: ScriptKind::Test.into(), ..Script::default() }))
+    }
+    async fn list_scripts(&self, _: Request<ListScriptsRequest>) -> Answer<ListScriptsResponse> {
+        Ok(Response::new(ListScriptsResponse::default()))
+    }
+    async fn create_script(&self, request: Request<CreateScriptRequest>) -> Answer<Script> {
+        let q = request.into_inner();
+        self.script(|s| s.new_script = Some(q.clone()));
+        Ok(Response::new(Script { name: q.name, kind: q.kind, ..Script::default() }))
+    }
+    async fn delete_script(&self, request: Request<DeleteScriptRequest>) -> Answer<Script> {
+        let name = request.into_inner().script;
+        Ok(Response::new(Script { name, kind: ScriptKind::Test.into(), ..Script::default() }))
     }
 }
 
@@ -228,7 +248,9 @@ impl Machines for Region {
         self.verb(request.options, MachineState::Commissioning)
     }
     async fn commission_machine(&self, request: Request<CommissionMachineRequest>) -> Answer<Machine> {
-        self.verb(request.into_inner().options, MachineState::Commissioning)
+        let request = request.into_inner();
+        self.script(|s| s.commission = Some(request.clone()));
+        self.verb(request.options, MachineState::Commissioning)
     }
     async fn allocate_machine(&self, request: Request<AllocateMachineRequest>) -> Answer<Machine> {
         let request = request.into_inner();
@@ -266,8 +288,10 @@ impl Machines for Region {
         self.script(|s| s.update = Some(request.clone()));
         self.verb(request.options, MachineState::Ready)
     }
-    async fn test_machine(&self, _: Request<TestMachineRequest>) -> Answer<Machine> {
-        self.absent()
+    async fn test_machine(&self, request: Request<TestMachineRequest>) -> Answer<Machine> {
+        let request = request.into_inner();
+        self.script(|s| s.test = Some(request.clone()));
+        self.verb(request.options, MachineState::Testing)
     }
     async fn allocate_machines(&self, request: Request<AllocateMachinesRequest>) -> Answer<AllocateMachinesResponse> {
         let request = request.into_inner();
@@ -318,7 +342,15 @@ impl Machines for Region {
         })
     }
     async fn list_script_results(&self, _: Request<ListScriptResultsRequest>) -> Answer<ListScriptResultsResponse> {
-        self.absent()
+        let one = |script: &str, output: &str| ScriptResult {
+            script: script.to_owned(),
+            kind: "test".to_owned(),
+            status: "passed".to_owned(),
+            output: output.to_owned(),
+            ..ScriptResult::default()
+        };
+        let results = vec![one("memory", "all\nfine\n"), one("cpu", "warm\n")];
+        Ok(Response::new(ListScriptResultsResponse { results, next_page_token: String::new() }))
     }
 }
 

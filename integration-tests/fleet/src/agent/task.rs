@@ -8,7 +8,10 @@ use std::{
 use chrono::TimeDelta;
 use farrier_common::secret::Secret;
 use farrier_proto::{
-    agent::{EraseResult, EraseTask, InventoryResult, WriteImageResult, WriteImageTask, report_task_request::Report},
+    agent::{
+        EraseResult, EraseTask, InventoryResult, RunScriptsResult, RunScriptsTask, ScriptOutcome, ScriptStatus,
+        WriteImageResult, WriteImageTask, report_task_request::Report,
+    },
     v1,
 };
 
@@ -45,6 +48,8 @@ impl Done {
 const SETTLE: Duration = Duration::from_secs(3);
 /// Per disk: what a discard of everything takes, and looking at what is left.
 const ERASE: Duration = Duration::from_secs(20);
+/// Per script or test.
+const SCRIPT: Duration = Duration::from_secs(10);
 /// Both ends of a disk are read back whatever the share is.
 const ENDS: u64 = 32 << 20;
 
@@ -121,6 +126,29 @@ impl Agent<'_> {
         Err(Broken::Task(format!("{} of {count} disks not erased: {}", failures.len(), failures.join("; "))))
     }
 
+    /// Takes the time of scripts. Nothing is run: a simulated machine has no processor. What fails is told by its faults.
+    pub(super) async fn run_scripts(&mut self, task: RunScriptsTask, done: &Done) -> Report {
+        let mut outcomes = Vec::with_capacity(task.scripts.len());
+        for script in task.scripts {
+            let started = self.clock.now() + self.skew();
+            self.work_for(SCRIPT).await;
+            let fails = |fault: &Fault| {
+                matches!(fault, Fault::TestFails { test } if test.is_empty() || *test == script.name).then_some(())
+            };
+            let fails = self.faults.take(fails).is_some();
+            done.set(done.get() + 1);
+            outcomes.push(ScriptOutcome {
+                name: script.name,
+                status: if fails { ScriptStatus::Failed } else { ScriptStatus::Passed }.into(),
+                exit_code: i32::from(fails),
+                output: if fails { "it fails, as it was told to\n" } else { "it is fine\n" }.to_owned(),
+                started_unix_ms: started.timestamp_millis(),
+                finished_unix_ms: self.clock.now().timestamp_millis(),
+            });
+        }
+        Report::RunScripts(RunScriptsResult { outcomes })
+    }
+
     fn erasure(&self, disk: &Disk, permille: u32) -> v1::DiskErasure {
         let share = u128::from(disk.size_bytes) * u128::from(permille) / 1000;
         let sampled = u64::try_from(share).unwrap_or(u64::MAX).saturating_add(ENDS).min(disk.size_bytes);
@@ -145,6 +173,7 @@ impl Agent<'_> {
             | Fault::DieInWrite { .. }
             | Fault::DiskFails { .. }
             | Fault::LoseReport
+            | Fault::TestFails { .. }
             | Fault::BootNic { .. }
             | Fault::Delay { .. } => None,
         });
@@ -167,6 +196,7 @@ fn dies_at(faults: &Faults, size: u64) -> Option<u64> {
         | Fault::NeverBoot
         | Fault::DiskFails { .. }
         | Fault::LoseReport
+        | Fault::TestFails { .. }
         | Fault::BootNic { .. }
         | Fault::ClockSkew { .. }
         | Fault::Delay { .. } => None,

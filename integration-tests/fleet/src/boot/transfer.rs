@@ -31,6 +31,7 @@ fn copies(faults: &Faults, dice: &mut Dice) -> usize {
         | Fault::DieInWrite { .. }
         | Fault::DiskFails { .. }
         | Fault::LoseReport
+        | Fault::TestFails { .. }
         | Fault::BootNic { .. }
         | Fault::ClockSkew { .. }
         | Fault::Delay { .. } => None,

@@ -99,6 +99,8 @@ words! {
         NeverBoot = "never-boot",
         /// The machine resets while an image is written.
         DieInWrite = "die-in-write",
+        /// A script or test fails.
+        TestFails = "test-fails",
         /// A disk fails.
         DiskFails = "disk-fails",
         /// The machine's clock is wrong.
@@ -140,6 +142,7 @@ impl Action {
             Ok(Name::RedfishNonsense) => "on= for= ",
             Ok(Name::DropPackets | Name::DoublePackets) => "share= ",
             Ok(Name::DieInWrite) => "at= ",
+            Ok(Name::TestFails) => "test= ",
             Ok(Name::DiskFails) => "on= disk= ",
             Ok(Name::ClockSkew) => "by= ",
             Ok(Name::Slow) => "stage= by= ",
@@ -172,6 +175,7 @@ impl Action {
             Name::DoublePackets => Self::Machine(Fault::DuplicatePacket { permille: share(words)? }),
             Name::NeverBoot => Self::Machine(Fault::NeverBoot),
             Name::DieInWrite => Self::Machine(Fault::DieInWrite { permille: words.need::<Share>("at")?.permille }),
+            Name::TestFails => Self::Machine(Fault::TestFails { test: words.pair("test")?.unwrap_or_default() }),
             Name::DiskFails => Self::Disk { disk: disk(words)?, on: words.need::<Work>("on")?.0 },
             Name::ClockSkew => {
                 let by: Span = words.need("by")?;
@@ -238,6 +242,7 @@ fn controller(name: Name, words: &mut Words) -> Result<Action, String> {
         | Name::NeverBoot
         | Name::DieInWrite
         | Name::DiskFails
+        | Name::TestFails
         | Name::ClockSkew
         | Name::Slow
         | Name::LoseReport

@@ -37,6 +37,11 @@ pub enum Fault {
         /// Ahead, or behind if negative.
         seconds: i64,
     },
+    /// A script or test fails.
+    TestFails {
+        /// Its name; empty: any.
+        test: String,
+    },
     /// The rack's answer to a report of the agent is lost, so that it is told again.
     LoseReport,
     /// The firmware boots from this network card first, as after an update that turned the order round.
@@ -122,6 +127,7 @@ impl Faults {
             | Fault::DieInWrite { .. }
             | Fault::DiskFails { .. }
             | Fault::LoseReport
+            | Fault::TestFails { .. }
             | Fault::BootNic { .. }
             | Fault::ClockSkew { .. } => None,
         });

@@ -89,6 +89,8 @@ pub struct Hardware {
     pub macs: Vec<MacAddr>,
     /// What the in-band interface tells; empty if it tells nothing.
     pub bmc_address: String,
+    /// PCI addresses of its GPUs.
+    pub gpus: Vec<String>,
 }
 
 /// What is chosen for a machine; the rest follows from the dice.
@@ -131,6 +133,8 @@ impl Hardware {
             memory_bytes: (64 << dice.below(4)) << 30,
             macs: (0..order.nics.clamp(1, 8)).map(mac).collect(),
             bmc_address: order.bmc_address.clone(),
+            // One machine in four is for those who compute.
+            gpus: if order.index % 4 == 3 { GPUS.map(str::to_owned).to_vec() } else { Vec::new() },
         };
         let disks = order.disks.iter().enumerate().map(|(n, size)| disk(order.index, n, *size)).collect();
         (hardware, disks)
@@ -173,9 +177,15 @@ impl Hardware {
             memory_bytes: self.memory_bytes,
             disks: disks.inventory(),
             nics: self.macs.iter().enumerate().map(nic).collect(),
-            gpus: Vec::new(),
+            gpus: self.gpus.iter().map(gpu).collect(),
         }
     }
+}
+
+const GPUS: [&str; 2] = ["0000:65:00.0", "0000:ca:00.0"];
+
+fn gpu(pci_address: &String) -> v1::Gpu {
+    v1::Gpu { pci_address: pci_address.clone(), vendor_id: "10de".to_owned(), device_id: "2330".to_owned() }
 }
 
 fn disk(machine: u32, n: usize, size_bytes: u64) -> Disk {

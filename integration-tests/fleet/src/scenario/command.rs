@@ -26,6 +26,10 @@ words! {
         Add = "add",
         /// `commission SELECTOR`.
         Commission = "commission",
+        /// `commission-and-test SELECTOR`: with all built-in tests.
+        CommissionAndTest = "commission-and-test",
+        /// `test SELECTOR`: all built-in tests.
+        Test = "test",
         /// `allocate SELECTOR`.
         Allocate = "allocate",
         /// `lend SELECTOR`: allocate with a lease of some seconds.
@@ -92,6 +96,10 @@ words! {
         Add = "add",
         /// With the account that the BMC came with.
         Commission = "commission",
+        /// The same, and all built-in tests.
+        CommissionAndTest = "commission-and-test",
+        /// All built-in tests.
+        Test = "test",
         /// For the administrator.
         Allocate = "allocate",
         /// The same, for [`crate::drive::LEASE`].
@@ -284,9 +292,9 @@ pub struct SiteOptions {
 const MOST: Duration = Duration::from_mins(10);
 const WITHIN: Duration = Duration::from_mins(2);
 /// Keys of the region's deadlines.
-const DEADLINES: [&str; 4] = ["commissioning_minutes", "deploying_minutes", "releasing_minutes", "boot_minutes"];
-const SITE_KEYS: &str =
-    "database= dynamic= poll= commissioning_minutes= deploying_minutes= releasing_minutes= boot_minutes=";
+const DEADLINES: [&str; 5] =
+    ["commissioning_minutes", "testing_minutes", "deploying_minutes", "releasing_minutes", "boot_minutes"];
+const SITE_KEYS: &str = "database= dynamic= poll= commissioning_minutes= testing_minutes= deploying_minutes= releasing_minutes= boot_minutes=";
 
 impl Command {
     /// Reads one line.
@@ -314,6 +322,8 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
         Name::On => Command::Power(who(words)?, PowerDeed::On),
         Name::Add => Command::Say(Verb::Add, who(words)?),
         Name::Commission => Command::Say(Verb::Commission, who(words)?),
+        Name::CommissionAndTest => Command::Say(Verb::CommissionAndTest, who(words)?),
+        Name::Test => Command::Say(Verb::Test, who(words)?),
         Name::Allocate => Command::Say(Verb::Allocate, who(words)?),
         Name::Lend => Command::Say(Verb::Lend, who(words)?),
         Name::Deploy => Command::Say(Verb::Deploy, who(words)?),

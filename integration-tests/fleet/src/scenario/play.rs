@@ -319,6 +319,8 @@ impl Stage {
                 match verb {
                     Verb::Add => region.add(&member).await,
                     Verb::Commission => region.commission(&name, &member).await,
+                    Verb::CommissionAndTest => region.commission_and_test(&name, &member).await,
+                    Verb::Test => region.test(&name, &[]).await,
                     Verb::Allocate => region.allocate(&name).await,
                     Verb::Lend => region.lend(&name).await,
                     Verb::Deploy => region.deploy(&name, SYSTEM).await,

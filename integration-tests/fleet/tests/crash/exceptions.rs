@@ -27,9 +27,9 @@ impl Exception {
     }
 }
 
-const ALL: &[&str] = &["commissioning", "deploying", "releasing"];
-const COMMISSIONED: &[&str] = &["deploying", "releasing"];
-const NO_INSTALLATION: &[&str] = &["commissioning", "releasing"];
+const ALL: &[&str] = &["commissioning", "testing", "deploying", "releasing"];
+const COMMISSIONED: &[&str] = &["testing", "deploying", "releasing"];
+const NO_INSTALLATION: &[&str] = &["commissioning", "testing", "releasing"];
 
 const fn region(points: &'static [&'static str], states: &'static [&'static str], reason: &'static str) -> Exception {
     Exception { who: Who::Region, points, contexts: &[], states, reason }
@@ -97,9 +97,16 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     agent(
         &["task-received", "work-done", "reported", "erase-begun", "erasing"],
         &["erase"],
-        &["deploying"],
+        &["testing", "deploying"],
         "disks are erased when a machine is given back",
     ),
+    agent(
+        TASKS,
+        &["run-scripts"],
+        &["commissioning"],
+        "only if scripts are chosen for it, which are run by the same code as the tests of testing",
+    ),
+    agent(TASKS, &["run-scripts"], &["deploying", "releasing"], "a task of testing"),
     agent(
         &["task-received", "work-done", "reported", "erase-begun", "erasing"],
         &["erase"],

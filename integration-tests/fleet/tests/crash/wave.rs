@@ -236,7 +236,7 @@ impl Wave<'_> {
 
 /// Some machines are on when work begins, so that they have to be switched off first.
 fn pressed(subject: &Subject, state: State) -> bool {
-    let off = matches!(state, State::Commissioning | State::Deploying);
+    let off = matches!(state, State::Commissioning | State::Testing | State::Deploying);
     if off {
         subject.member.switch_on();
     }
@@ -253,6 +253,8 @@ async fn ask(
 ) -> Result<(), DriveError> {
     if state == State::Commissioning {
         if first { region.commission(name, member).await } else { region.recommission(name).await }
+    } else if state == State::Testing {
+        region.test(name, &["disk-read", "network"]).await
     } else if state == State::Deploying {
         region.allocate(name).await?;
         region.deploy(name, image).await

@@ -3,24 +3,29 @@
 
 use std::{net::Ipv4Addr, str::FromStr};
 
-use farrier_common::{net::MacAddr, secret::Secret, words};
+use farrier_common::{clock::Timestamp, net::MacAddr, secret::Secret, words};
 use farrier_proto::{
     agent::{self, report_task_request},
     convert, rack, v1,
 };
 
 use crate::{
-    api::{parse, words::time_from_wire},
-    app::gateway::{Beat, Identity, NewRack, Report, Step},
+    api::{
+        parse,
+        words::{time_from_wire, unknown},
+    },
+    app::gateway::{Beat, Identity, NewRack, Report, Step, Told},
     domain::{
         Error, Result,
         machine::{Disk, DiskErasure, Gpu, Hardware, Nic},
+        script::{MOST_CHOSEN, RunStatus},
     },
 };
 
 const MOST_STEPS: usize = 500;
 const MOST_DISKS: usize = 256;
 const MOST_NICS: usize = 64;
+const MOST_GPUS: usize = 64;
 const MOST_TEXT: usize = 256;
 
 words! {
@@ -119,7 +124,8 @@ pub(super) fn report(given: Option<report_task_request::Report>) -> Result<Repor
         },
         Wire::Erase(e) => Report::Erase(erasures(e.disks)?),
         Wire::PowerOff(_) => Report::PowerOff,
-        Wire::RunScripts(_) | Wire::OpenSsh(_) => return Err(Error::Unimplemented("a task of this kind")),
+        Wire::RunScripts(r) => Report::RunScripts(told(r.outcomes)?),
+        Wire::OpenSsh(_) => return Err(Error::Unimplemented("a task of this kind")),
     })
 }
 
@@ -138,8 +144,9 @@ pub(super) fn live(hardware_told: Option<v1::Hardware>) -> Result<Hardware> {
 }
 
 fn hardware(h: &v1::Hardware) -> Result<Hardware> {
-    if h.disks.len() > MOST_DISKS || h.nics.len() > MOST_NICS {
-        let why = format!("a machine has at most {MOST_DISKS} disks and {MOST_NICS} network interfaces");
+    if h.disks.len() > MOST_DISKS || h.nics.len() > MOST_NICS || h.gpus.len() > MOST_GPUS {
+        let why =
+            format!("a machine has at most {MOST_DISKS} disks, {MOST_NICS} network interfaces and {MOST_GPUS} GPUs");
         return Err(Error::invalid("request.report.inventory.hardware", why));
     }
     Ok(Hardware {
@@ -175,6 +182,36 @@ fn disk(d: &v1::Disk) -> Disk {
 
 fn nic(n: &v1::Nic) -> Nic {
     Nic { name: cut(&n.name), mac: cut(&n.mac), driver: cut(&n.driver), carrier: n.carrier, speed_mbps: n.speed_mbps }
+}
+
+fn told(outcomes: Vec<agent::ScriptOutcome>) -> Result<Vec<Told>> {
+    let field = "request.report.run_scripts.outcomes";
+    if outcomes.len() > MOST_CHOSEN {
+        return Err(Error::invalid(field, format!("a task has at most {MOST_CHOSEN} scripts")));
+    }
+    let one = |(place, o): (usize, agent::ScriptOutcome)| {
+        let of = |part: &str| format!("{field}[{place}].{part}");
+        let status = match o.status() {
+            agent::ScriptStatus::Passed => RunStatus::Passed,
+            agent::ScriptStatus::Failed => RunStatus::Failed,
+            agent::ScriptStatus::TimedOut => RunStatus::TimedOut,
+            agent::ScriptStatus::Skipped => RunStatus::Skipped,
+            agent::ScriptStatus::Unspecified => {
+                return Err(unknown(&of("status"), RunStatus::ALL.iter().map(|s| s.as_str())));
+            }
+        };
+        let time =
+            |part: &str, ms| Timestamp::from_timestamp_millis(ms).ok_or_else(|| Error::invalid(of(part), "is no time"));
+        Ok(Told {
+            name: o.name,
+            status,
+            exit_code: o.exit_code,
+            output: o.output,
+            started_at: time("started_unix_ms", o.started_unix_ms)?,
+            finished_at: time("finished_unix_ms", o.finished_unix_ms)?,
+        })
+    };
+    outcomes.into_iter().enumerate().map(one).collect()
 }
 
 fn erasures(disks: Vec<v1::DiskErasure>) -> Result<Vec<DiskErasure>> {

@@ -4,7 +4,7 @@ use farrier_proto::agent::{self, next_task_response::Task};
 
 use crate::{
     api::images::blob,
-    app::gateway::{Order, Seed, Work, WriteImage},
+    app::gateway::{Order, Seed, ToRun, Work, WriteImage},
 };
 
 pub(super) fn order(order: Order) -> agent::NextTaskResponse {
@@ -13,9 +13,20 @@ pub(super) fn order(order: Order) -> agent::NextTaskResponse {
         Work::Inventory => Task::Inventory(agent::InventoryTask {}),
         Work::WriteImage(write) => Task::WriteImage(write_image(*write)),
         Work::Erase { sample_permille } => Task::Erase(agent::EraseTask { sample_permille }),
+        Work::RunScripts(scripts) => {
+            Task::RunScripts(agent::RunScriptsTask { scripts: scripts.into_iter().map(script).collect() })
+        }
         Work::PowerOff => Task::PowerOff(agent::PowerOffTask {}),
     };
     agent::NextTaskResponse { task_id: order.task.map(|id| id.to_string()).unwrap_or_default(), task: Some(task) }
+}
+
+fn script(script: ToRun) -> agent::ScriptToRun {
+    agent::ScriptToRun {
+        name: script.name.to_string(),
+        content: script.content.into_bytes(),
+        timeout_seconds: script.timeout_seconds,
+    }
 }
 
 fn write_image(write: WriteImage) -> agent::WriteImageTask {

@@ -15,7 +15,7 @@ use crate::{
             network::{Addresses, Bond, Bridge, NetworkLayout, PhysicalInterface, Route, Vlan},
             storage::{DiskLayout, FilesystemMount, LogicalVolume, Partition, RaidArray, StorageLayout, VolumeGroup},
         },
-        verbs::{Declared, Keep},
+        verbs::Declared,
     },
 };
 
@@ -23,10 +23,6 @@ use crate::{
 const MOST_LIST: usize = 1000;
 
 // === requests ===
-
-pub(super) fn keep(q: Option<&v1::CommissionOptions>) -> Keep {
-    q.map_or_else(Keep::default, |q| Keep { storage: q.keep_storage, network: q.keep_network })
-}
 
 pub(super) fn copying(q: v1::CloneMachineRequest) -> Copying {
     Copying { source: q.source, destinations: q.destinations, storage: q.storage, network: q.network }

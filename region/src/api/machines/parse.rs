@@ -11,7 +11,7 @@ use crate::{
         context::Ask,
         machines::{GivenBmc, NewLive, NewMachine, PowerAction, Wanted},
     },
-    domain::{Error, Result},
+    domain::{Error, Result, script::Chosen},
 };
 
 mod update;
@@ -39,6 +39,7 @@ pub(super) fn new_machine(q: v1::CreateMachineRequest) -> Result<NewMachine> {
         zone: parse::optional("zone", &q.zone)?,
         tags: update::tags(&q.tags)?,
         notes: update::notes(q.notes)?,
+        commission: chosen(q.commission),
     })
 }
 
@@ -61,6 +62,18 @@ pub(super) fn new_live(q: v1::AddLiveMachineRequest) -> Result<NewLive> {
         rack: parse::optional("rack", &q.rack)?,
         token_seconds: q.token_seconds,
     })
+}
+
+/// What a commissioning is to do besides; the names are looked up later.
+pub(super) fn chosen(given: Option<v1::CommissionOptions>) -> Chosen {
+    let q = given.unwrap_or_default();
+    Chosen {
+        scripts: q.scripts,
+        tests: q.tests,
+        keep_storage: q.keep_storage,
+        keep_network: q.keep_network,
+        stay_up: q.stay_up,
+    }
 }
 
 pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {

@@ -13,6 +13,7 @@ use crate::{
     domain::{
         boot_stages::Stage,
         machine::{Bmc, Disk, DiskErasure, Gpu, Hardware, Interface, Lock, Machine, Nic},
+        script::Run,
     },
     store::{MachineView, TimelineRow},
 };
@@ -28,6 +29,15 @@ pub(super) fn machine(view: &MachineView) -> v1::Machine {
         etag: m.etag(),
         labels: m.details.labels.clone().into_iter().collect(),
     }
+}
+
+/// A machine with what its scripts did last.
+pub(super) fn with_runs(view: &MachineView, runs: &[Run]) -> v1::Machine {
+    let mut machine = machine(view);
+    if let Some(status) = &mut machine.status {
+        status.script_results = runs.iter().map(crate::api::scripts::run).collect();
+    }
+    machine
 }
 
 /// The basic view of a machine: without what is long.

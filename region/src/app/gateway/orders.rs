@@ -6,6 +6,7 @@ use farrier_common::{id::TaskId, secret::Secret};
 use tokio::time::{Instant, timeout};
 
 use super::{
+    scripts::ToRun,
     seed::{Parts, Seed, http_base},
     session::Session,
 };
@@ -54,6 +55,8 @@ pub enum Work {
     },
     /// Power off in order.
     PowerOff,
+    /// Run scripts, in this order.
+    RunScripts(Vec<ToRun>),
 }
 
 /// An image to write.
@@ -116,7 +119,11 @@ impl App {
             TaskKind::PowerOff => Work::PowerOff,
             TaskKind::WriteImage => match self.write_image(session, http).await? {
                 Some(write) => Work::WriteImage(Box::new(write)),
-                None => return self.impossible(&task).await,
+                None => return self.impossible(&task, "the image of the deployment is no longer there").await,
+            },
+            TaskKind::RunScripts => match self.scripts_to_run(&session.view.machine).await? {
+                Ok(scripts) => Work::RunScripts(scripts),
+                Err(why) => return self.impossible(&task, &why).await,
             },
         };
         self.store.task_started(task.id).await?;
@@ -153,9 +160,8 @@ impl App {
         }
     }
 
-    async fn impossible(&self, task: &TaskRow) -> Result<Option<Order>> {
-        let why = "the image of the deployment is no longer there".to_owned();
-        self.store.task_finish(task.id, TaskStatus::Failed(why)).await?;
+    async fn impossible(&self, task: &TaskRow, why: &str) -> Result<Option<Order>> {
+        self.store.task_finish(task.id, TaskStatus::Failed(why.to_owned())).await?;
         Ok(None)
     }
 }

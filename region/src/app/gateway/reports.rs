@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use farrier_common::{id::TaskId, net::MacAddr, secret::Secret};
 
-use super::session::Session;
+use super::{scripts::Told, session::Session};
 use crate::{
     app::{App, context::clip},
     crash::Point,
@@ -59,6 +59,8 @@ pub enum Report {
     Erase(Vec<DiskErasure>),
     /// It is about to be off.
     PowerOff,
+    /// The scripts were run.
+    RunScripts(Vec<Told>),
 }
 
 impl App {
@@ -125,7 +127,15 @@ impl App {
             }
             (TaskKind::Erase, Report::Erase(disks)) => erased(session.view.machine.details.hardware.as_ref(), disks),
             (TaskKind::PowerOff, Report::PowerOff) => TaskStatus::Done(TaskResult::PowerOff),
-            (kind, Report::Inventory { .. } | Report::WriteImage { .. } | Report::Erase(_) | Report::PowerOff) => {
+            (TaskKind::RunScripts, Report::RunScripts(told)) => self.ran(&session.view.machine, told),
+            (
+                kind,
+                Report::Inventory { .. }
+                | Report::WriteImage { .. }
+                | Report::Erase(_)
+                | Report::PowerOff
+                | Report::RunScripts(_),
+            ) => {
                 return Err(Error::invalid("request.report", format!("is not the result of a task of kind {kind}")));
             }
         })

@@ -130,7 +130,7 @@ impl App {
                 fit(m, &constraints)?;
                 Ok((change, Extra::default()))
             };
-            return self.change(ask, which, plan).await;
+            return self.change(ask, which, "allocate", plan).await;
         }
         needs(&ask.user, Role::User, "allocate machines")?;
         unnamed(ask)?;

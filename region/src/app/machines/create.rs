@@ -27,6 +27,7 @@ use crate::{
         machine::{Details, Interface, Machine, Work},
         network::Subnet,
         pool,
+        script::Chosen,
         user::Role,
     },
     store::{self, Extra, MachineView, Once},
@@ -56,6 +57,8 @@ pub struct NewMachine {
     pub tags: BTreeSet<Name>,
     /// Free text.
     pub notes: String,
+    /// What the commissioning is to do besides.
+    pub commission: Chosen,
 }
 
 impl App {
@@ -67,6 +70,9 @@ impl App {
         needs(&ask.user, Role::Admin, "add machines")?;
         let birth = birth(Event::Add)?;
         let (pool, _) = self.pool_of(&new.pool).await?;
+        let Chosen { scripts, tests, .. } = &new.commission;
+        let known = self.scripts_known(scripts.iter().chain(tests)).await?;
+        let wishes = new.commission.resolve(&known, &self.policy.default_tests)?;
         let rack = self.rack_that_reaches(new.bmc.address).await?;
         let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
         let _births = self.births.lock().await;
@@ -82,6 +88,7 @@ impl App {
             machine.details.labels.clone_from(&new.labels);
             machine.details.notes.clone_from(&new.notes);
             machine.details.bmc = Some(new.bmc.endpoint());
+            machine.details.commission = wishes.clone();
             machine.reason = "added by hand".to_owned();
             let extra = self.given_password(&machine, Some(&new.bmc));
             let made = born(machine, birth, &ask.actor(), extra);

@@ -56,7 +56,8 @@ impl App {
         which: &str,
         declared: &Declared,
     ) -> Result<Once<MachineView>> {
-        self.change(ask, which, |asked, m| Ok((rules::configure(asked, m, declared)?, Extra::default()))).await
+        self.change(ask, which, "configure", |asked, m| Ok((rules::configure(asked, m, declared)?, Extra::default())))
+            .await
     }
 
     /// Copies declared storage and network of one machine to others. Each has its own outcome; all that are written are

@@ -13,9 +13,10 @@ use crate::{
     domain::{
         Error, Result,
         advance::Change,
+        lifecycle::Event,
         machine::{Bmc, Machine},
-        user::Role,
-        verbs::{self as rules, Asked, Keep},
+        script::{self, Chosen},
+        verbs::{self as rules, Asked},
     },
     store::{Extra, MachineView, Once},
 };
@@ -61,21 +62,44 @@ impl App {
     /// Learns a machine (again).
     ///
     /// # Errors
-    /// Refused, denied, or its BMC is not known.
+    /// Refused, denied, its BMC is not known, or what was chosen is not there.
     pub async fn commission(
         &self,
         ask: &Ask<MachineView>,
         which: &str,
         bmc: Option<GivenBmc>,
-        keep: Keep,
+        chosen: &Chosen,
     ) -> Result<Once<MachineView>> {
         let found = self.machine_get(&ask.user, which).await?;
         let rack = self.rack_if_missing(&found.machine, bmc.as_ref()).await?;
+        let known = self.scripts_known(chosen.scripts.iter().chain(&chosen.tests)).await?;
         self.change(ask, which, "commission", |asked, m| {
-            let mut change = rules::commission(asked, m, bmc.as_ref().map(GivenBmc::endpoint))?;
+            // Whether the machine may be commissioned comes first: it is what he asks about.
+            rules::edge(asked.user, m, Event::Commission)?;
+            let wishes = chosen.resolve(&known, &self.policy.default_tests)?;
+            let mut change = rules::commission(asked, m, bmc.as_ref().map(GivenBmc::endpoint), wishes)?;
             change.machine.rack = change.machine.rack.or(rack);
-            keep.apply(&mut change.machine.details);
             Ok((change, self.given_password(m, bmc.as_ref())))
+        })
+        .await
+    }
+
+    /// Runs hardware tests on a machine that is ready: the named ones, or all built-in ones.
+    ///
+    /// # Errors
+    /// Refused, denied, or there is no such test.
+    pub async fn test(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        tests: &[String],
+        comment: &str,
+    ) -> Result<Once<MachineView>> {
+        let known = self.scripts_known(tests).await?;
+        self.change(ask, which, "test", |asked, m| {
+            rules::edge(asked.user, m, Event::Test)?;
+            let tests = script::tests(tests, &known)?;
+            Ok((rules::test(asked, m, tests, comment)?, Extra::default()))
         })
         .await
     }

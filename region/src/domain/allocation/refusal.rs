@@ -9,6 +9,8 @@ use super::{Constraints, DiskNeed, GpuNeed, NicNeed};
 /// A constraint that a machine does not meet. What was asked for is in the [`Constraints`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unmet {
+    /// Somebody keeps everybody from it.
+    Locked,
     /// Other machines were named.
     NotNamed,
     /// This machine was excluded.
@@ -54,6 +56,7 @@ impl Unmet {
         let (have, lack, are) = if count == 1 { ("has", "lacks", "is") } else { ("have", "lack", "are") };
         let name = |named: Option<&String>| named.cloned().unwrap_or_default();
         match self {
+            Self::Locked => format!("{are} locked"),
             Self::NotNamed => format!("{are} not among the named ones"),
             Self::Excluded => format!("{are} excluded by name"),
             Self::Pool => format!("{are} not in pool {}", name(asked.pool.as_ref().map(|p| &p.name))),

@@ -7,6 +7,7 @@ use crate::domain::{
     advance::{Deadlines, advance},
     machine::{BootTarget, Machine},
     observation::{BootSeen, TaskSeen, TroubleKind},
+    script::{Outcome, RunStatus, ScriptKind},
     testing::{at, machine},
 };
 
@@ -266,6 +267,7 @@ impl Obedient {
                 TaskKind::WriteImage => TaskResult::WriteImage { text: "written".to_owned() },
                 TaskKind::Erase => TaskResult::Erase(vec![]),
                 TaskKind::PowerOff => TaskResult::PowerOff,
+                TaskKind::RunScripts => TaskResult::RunScripts { kind: ScriptKind::Test, outcomes: vec![] },
             };
             self.boot.task = Some(TaskSeen { id: TaskId::generate(), kind, status: TaskStatus::Done(result) });
         }
@@ -306,6 +308,119 @@ fn in_an_obedient_world_every_work_ends_well_from_every_phase() {
             }
         }
     }
+}
+
+#[test]
+fn testing_ends_well_and_lets_nobody_round_the_wipe() {
+    for phase in State::Testing.phases().iter().copied().map(Some).chain([None]) {
+        assert_eq!(run(machine(State::Testing, phase)).0, Event::Done, "{phase:?}");
+        let mut m = machine(State::Testing, phase);
+        m.details.dirty = true;
+        assert_eq!(run(m.clone()).0, Event::Fail, "{phase:?}");
+        m.details.skip_erase = true;
+        let (event, after) = run(m);
+        assert_eq!((event, after.details.dirty, after.details.skip_erase), (Event::Done, true, false), "{phase:?}");
+    }
+}
+
+#[test]
+fn scripts_and_tests_follow_the_inventory_if_they_are_chosen() {
+    let found = || {
+        let result = TaskResult::Inventory { hardware: Box::default(), interfaces: vec![] };
+        with_task(TaskKind::Inventory, TaskStatus::Done(result))
+    };
+    let mut m = machine(State::Commissioning, Some(Phase::Inventory));
+    m.details.commission.tests = vec!["cpu".parse().unwrap()];
+    check(&m, &found(), 1, expect!["move begin-tests: the inventory is taken; tests come next"]);
+    m.details.commission.scripts = vec!["raid".parse().unwrap()];
+    check(&m, &found(), 1, expect!["enter scripts: the inventory is taken; scripts come next"]);
+    m.details.dirty = true;
+    check(&m, &found(), 1, expect!["enter erase: its disks may hold an owner's data"]);
+    m.work.phase = Some(Phase::Erase);
+    check(
+        &m,
+        &with_task(TaskKind::Erase, TaskStatus::Done(TaskResult::Erase(vec![]))),
+        1,
+        expect!["enter scripts: 0 disks are wiped, and it is proven; scripts come next"],
+    );
+    m.details.dirty = false;
+    m.work.phase = Some(Phase::Scripts);
+    check(
+        &m,
+        &ran(&[("raid", RunStatus::Passed, 0)]),
+        1,
+        expect![[r#"
+        move begin-tests: 1 of 1 tests passed; tests come next"#]],
+    );
+    check(
+        &m,
+        &ran(&[("raid", RunStatus::Failed, 3)]),
+        1,
+        expect!["move fail: 1 of 1 tests failed: raid (exit code 3)"],
+    );
+}
+
+fn ran(outcomes: &[(&str, RunStatus, i32)]) -> Observation {
+    let outcomes = outcomes.iter().map(|(name, status, exit_code)| Outcome {
+        script: name.parse().unwrap(),
+        status: *status,
+        exit_code: *exit_code,
+        output: String::new(),
+        started_at: at(0),
+        finished_at: at(1),
+    });
+    let result = TaskResult::RunScripts { kind: ScriptKind::Test, outcomes: outcomes.collect() };
+    with_task(TaskKind::RunScripts, TaskStatus::Done(result))
+}
+
+#[test]
+fn testing_takes_its_phases_in_order_and_tells_what_failed() {
+    let m = |p| machine(State::Testing, p);
+    check(&m(None), &Observation::default(), 1, expect!["enter power-off: hardware tests run"]);
+    let hello = Observation { boot: Some(BootSeen { hello: true, ..BootSeen::default() }), ..seen(PowerState::On) };
+    check(&m(Some(Phase::Boot)), &hello, 1, expect!["enter tests: the agent is there"]);
+    let tests = m(Some(Phase::Tests));
+    check(
+        &tests,
+        &with_task(TaskKind::RunScripts, TaskStatus::Running("25 % (1 of 4 scripts), memory".to_owned())),
+        1,
+        expect!["wait 15 s: the agent does run-scripts: 25 % (1 of 4 scripts), memory"],
+    );
+    check(
+        &tests,
+        &ran(&[("cpu", RunStatus::Passed, 0), ("disk-read", RunStatus::Skipped, 77)]),
+        1,
+        expect!["enter finish: 1 of 2 tests passed, 1 skipped"],
+    );
+    check(
+        &tests,
+        &ran(&[("cpu", RunStatus::Passed, 0), ("memory", RunStatus::Failed, 1), ("x", RunStatus::TimedOut, 143)]),
+        1,
+        expect!["move fail: 2 of 3 tests failed: memory (exit code 1), x (timed-out)"],
+    );
+    check(&m(Some(Phase::Finish)), &seen(PowerState::Off), 1, expect!["move done: testing is done"]);
+}
+
+#[test]
+fn the_agent_stays_when_tests_follow_a_commissioning() {
+    let mut m = machine(State::Commissioning, Some(Phase::Inventory));
+    m.details.commission.tests = vec!["cpu".parse().unwrap()];
+    let boot = m.details.boot;
+    let result = TaskResult::Inventory { hardware: Box::default(), interfaces: vec![] };
+    let seen = with_task(TaskKind::Inventory, TaskStatus::Done(result));
+    let decision = decide(&m, &seen, &Rules::default(), at(1));
+    let change = advance(&m, &seen, &decision, &Deadlines::default(), at(1)).unwrap();
+    let after = change.machine;
+    assert_eq!(change.edge.map(|e| (e.on, e.to)), Some((Event::BeginTests, State::Testing)));
+    assert_eq!(
+        (after.work.phase, change.task, after.details.boot),
+        (Some(Phase::Tests), Some(TaskKind::RunScripts), boot)
+    );
+    assert!(change.boot.is_none() && after.details.hardware.is_some());
+    assert_eq!(after.deadline, Some(at(1 + 24 * 3600)));
+    let told: Vec<_> = change.events.iter().map(|e| (e.from, e.to, e.phase)).collect();
+    let (commissioning, testing) = (Some(State::Commissioning), Some(State::Testing));
+    assert_eq!(told, [(commissioning, testing, None), (testing, testing, Some(Phase::Tests))]);
 }
 
 proptest! {
@@ -352,7 +467,10 @@ fn a_lease_ends_in_a_release_and_only_while_nothing_was_deployed() {
     let rules = Rules::default();
     // Until then the row says when to look again, so that a region which starts anew does.
     let left = TimeDelta::seconds(90);
-    assert_eq!(decide(&m, &seen, &rules, at(10)), Decision::Wait { after: left, why: m.reason.clone() });
+    assert_eq!(
+        decide(&m, &seen, &rules, at(10)),
+        Decision::Wait { after: left, why: Why { code: m.code, text: m.reason.clone() } }
+    );
     let over = decide(&m, &seen, &rules, at(100));
     assert!(matches!(&over, Decision::Move { event: Event::Expire, .. }), "{over:?}");
     // A rack that is away keeps no lease going, nor does it make the engine look later than its end.

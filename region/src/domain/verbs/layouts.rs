@@ -27,16 +27,16 @@ pub struct Declared {
 
 /// What of the declared layouts a commissioning keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keep {
+pub(super) struct Keep {
     /// Disks.
-    pub storage: bool,
+    pub(super) storage: bool,
     /// Interfaces.
-    pub network: bool,
+    pub(super) network: bool,
 }
 
 impl Keep {
     /// Drops what is not kept.
-    pub fn apply(self, details: &mut Details) {
+    pub(super) fn apply(self, details: &mut Details) {
         if !self.storage {
             details.storage = None;
         }
@@ -109,6 +109,9 @@ pub fn clone_to(
     let mut copied = copy(original, to);
     if let Err(why) = may_become(to) {
         copied.refusals.insert(0, why);
+    }
+    if let Err(locked) = super::unlocked(to, "clone") {
+        copied.refusals.insert(0, locked.to_string());
     }
     if source.architecture != to.architecture {
         let why = format!("it is {}, and the source is {}", to.architecture, source.architecture);

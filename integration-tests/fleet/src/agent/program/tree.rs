@@ -26,6 +26,7 @@ pub(super) async fn build(
     let built = tokio::task::spawn_blocking(move || {
         tree.firmware(&hardware)?;
         tree.interfaces(&hardware)?;
+        tree.gpus(&hardware)?;
         tree.put("proc/cmdline", &cmdline)?;
         disks.iter().try_for_each(|disk| tree.disk(disk, &layout))
     });
@@ -84,6 +85,16 @@ impl Tree {
             let device = self.0.join(&at).join("device");
             fs::create_dir_all(&device)?;
             link(Path::new("../../../../bus/pci/drivers").join(&nic.driver), &device.join("driver"))?;
+        }
+        Ok(())
+    }
+
+    fn gpus(&self, hardware: &Hardware) -> io::Result<()> {
+        for gpu in hardware.inventory(&Disks::new(Vec::new(), std::sync::Arc::default())).gpus {
+            let at = format!("sys/bus/pci/devices/{}", gpu.pci_address);
+            self.put(&format!("{at}/class"), "0x030200\n")?;
+            self.put(&format!("{at}/vendor"), format!("0x{}\n", gpu.vendor_id))?;
+            self.put(&format!("{at}/device"), format!("0x{}\n", gpu.device_id))?;
         }
         Ok(())
     }

@@ -382,7 +382,9 @@ fn ask_for(
     use Event as E;
     let image = || Deployment { image: "debian".to_owned(), image_id: "i".to_owned(), disk_serial: None };
     match event {
-        E::Commission => rules::commission(asked, m, machine(State::New, None).details.bmc),
+        E::Commission => {
+            rules::commission(asked, m, machine(State::New, None).details.bmc, m.details.commission.clone())
+        }
         E::Allocate => rules::allocate(asked, m),
         E::Deploy => rules::deploy(asked, m, image()),
         E::Release => rules::release(asked, m, skip_erase, may_skip, ""),
@@ -390,7 +392,8 @@ fn ask_for(
         E::MarkBroken => rules::mark_broken(asked, m, ""),
         E::MarkFixed => rules::mark_fixed(asked, m, ""),
         E::OverrideFailedTest => rules::override_failed_test(asked, m, "a test says so"),
-        E::Test | E::Rescue | E::ExitRescue => {
+        E::Test => rules::test(asked, m, vec!["cpu".parse().expect("a name")], ""),
+        E::Rescue | E::ExitRescue => {
             let edge = rules::edge(asked.user, m, event)?;
             Ok(Change::of(m.clone()).along(edge, "user", "asked", asked.deadlines, asked.now))
         }
@@ -402,6 +405,7 @@ fn ask_for(
         | E::Recommission
         | E::Fail
         | E::Timeout
+        | E::Expire
         | E::ReturnReady
         | E::ReturnAllocated
         | E::ReturnDeployed
