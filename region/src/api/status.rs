@@ -57,14 +57,14 @@ impl From<Error> for Status {
                 let facts = vec![("machine", machine), ("state", state.to_string()), ("verb", event.to_string())];
                 (Code::FailedPrecondition, "STATE", facts)
             }
-            Error::Locked { machine, state, verb, by, since, .. } => {
+            Error::Locked { machine, state, verb, lock } => {
                 refusal = Some(StateRefusal {
                     machine: machine.clone(),
                     state: words::state_to_wire(state),
                     verb,
                     allowed_verbs: vec!["unlock".to_owned()],
                 });
-                (Code::FailedPrecondition, "LOCKED", vec![("machine", machine), ("by", by), ("since", since)])
+                (Code::FailedPrecondition, "LOCKED", vec![("machine", machine), ("by", lock.by)])
             }
             Error::Precondition(_) => (Code::FailedPrecondition, "PRECONDITION", vec![]),
             Error::Exhausted(_) => (Code::ResourceExhausted, "EXHAUSTED", vec![]),

@@ -114,9 +114,7 @@ const NEWEST_STEPS: usize = 200;
 
 fn next_step(m: &Machine, allowed: &[&str]) -> String {
     let step = work_or_rest(m, allowed);
-    let Some(lock) = &m.details.lock else { return step };
-    let why = if lock.comment.is_empty() { "no reason given" } else { &lock.comment };
-    format!("{step}; locked by {} since {}: {why}", lock.by, lock.since.format("%F %T UTC"))
+    m.details.lock.as_ref().map_or_else(|| step.clone(), |lock| format!("{step}; locked {lock}"))
 }
 
 fn work_or_rest(m: &Machine, allowed: &[&str]) -> String {

@@ -2,7 +2,10 @@
 
 use thiserror::Error;
 
-use super::lifecycle::{Event, State};
+use super::{
+    lifecycle::{Event, State},
+    machine::Lock,
+};
 
 /// Result of everything that a caller asked for.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -66,9 +69,8 @@ pub enum Error {
     },
     /// Somebody has locked the machine.
     #[error(
-        "machine {machine} is locked by {by} since {since}: {}; {verb} is not allowed; allowed now: unlock, by {}",
-        told(.comment),
-        if *.admin { "an admin" } else { "its owner or an admin" }
+        "machine {machine} is locked {lock}; {verb} is not allowed; allowed now: unlock, by {}",
+        if .lock.admin { "an admin" } else { "its owner or an admin" }
     )]
     Locked {
         /// Name of the machine.
@@ -77,14 +79,8 @@ pub enum Error {
         state: State,
         /// What was wanted.
         verb: String,
-        /// Who locked it.
-        by: String,
-        /// He did so as an admin.
-        admin: bool,
-        /// Since when, for people.
-        since: String,
-        /// Why; may be empty.
-        comment: String,
+        /// By whom, since when and why.
+        lock: Box<Lock>,
     },
     /// Not possible in this situation, although the state would allow it.
     #[error("{0}")]
@@ -121,10 +117,6 @@ impl Error {
     pub fn not_found(kind: &'static str, name: impl ToString) -> Self {
         Self::NotFound { kind, name: name.to_string() }
     }
-}
-
-fn told(comment: &str) -> &str {
-    if comment.is_empty() { "no reason given" } else { comment }
 }
 
 fn list(events: &[Event]) -> String {

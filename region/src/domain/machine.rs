@@ -310,6 +310,13 @@ pub enum BootTarget {
     Ephemeral(BootId),
 }
 
+impl std::fmt::Display for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let why = if self.comment.is_empty() { "no reason given" } else { &self.comment };
+        write!(f, "by {} since {}: {why}", self.by, self.since.format("%F %T UTC"))
+    }
+}
+
 impl Machine {
     /// What it is to boot from now: a function of state, phase and boot alone.
     #[must_use]

@@ -12,6 +12,7 @@ use farrier_region::{
         event::EventKind,
         image::{Blob, BlobRole, Image, ImageKind},
         network::Subnet,
+        pool,
         user::{Role, Token, User},
     },
     store::{Enrollment, Heartbeat, JoinToken, Once},
@@ -32,6 +33,18 @@ fn users_are_found_listed_and_unique() {
         let same = User { id: UserId::generate(), ..a };
         let refused = world.store.user_insert(None, same, event(EventKind::User), |_| vec![]).await.unwrap_err();
         assert_eq!(refused.to_string(), "user \"a\" exists already");
+    });
+}
+
+#[test]
+fn the_default_pool_is_there_and_found() {
+    on_both(|world: World| async move {
+        let there = Some((pool::DEFAULT, "default".parse().unwrap()));
+        assert_eq!(world.store.pool_find("default").await.unwrap(), there);
+        assert_eq!(world.store.pool_find(&pool::DEFAULT.to_string()).await.unwrap(), there);
+        for missing in ["gpu", "", "DEFAULT"] {
+            assert_eq!(world.store.pool_find(missing).await.unwrap(), None);
+        }
     });
 }
 

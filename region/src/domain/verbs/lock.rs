@@ -24,10 +24,7 @@ pub fn unlocked(m: &Machine, verb: &str) -> Result<()> {
         machine: m.name.to_string(),
         state: m.state,
         verb: verb.to_owned(),
-        by: lock.by.clone(),
-        admin: lock.admin,
-        since: lock.since.format("%F %T UTC").to_string(),
-        comment: lock.comment.clone(),
+        lock: Box::new(lock.clone()),
     })
 }
 

@@ -74,18 +74,18 @@ mod tests {
         v1::UpdateMachineRequest { update_mask: Some(prost_types::FieldMask { paths }), ..Default::default() }
     }
 
-    fn wrong(q: v1::UpdateMachineRequest) -> String {
-        wishes(&q).unwrap_err().to_string()
+    fn wrong(q: &v1::UpdateMachineRequest) -> String {
+        wishes(q).unwrap_err().to_string()
     }
 
     #[test]
     fn a_mask_names_what_there_is_to_set() {
         let missing = "update_mask: required: name what to set, of name, pool, zone, tags, labels, notes";
-        assert_eq!(wrong(v1::UpdateMachineRequest::default()), missing);
-        assert_eq!(wrong(ask(&[])), missing);
+        assert_eq!(wrong(&v1::UpdateMachineRequest::default()), missing);
+        assert_eq!(wrong(&ask(&[])), missing);
         for bad in ["*", "", "state", "intent.notes", "Name"] {
             let told = format!("update_mask: {bad:?} cannot be set; allowed are name, pool, zone, tags, labels, notes");
-            assert_eq!(wrong(ask(&["notes", bad])), told);
+            assert_eq!(wrong(&ask(&["notes", bad])), told);
         }
     }
 
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(wishes.zone, Some(pool::default_zone()), "an empty zone is the default one");
         assert_eq!(wishes.tags, Some(BTreeSet::new()));
         assert!(wishes.name.is_none() && wishes.pool.is_none() && wishes.labels.is_none());
-        assert!(wrong(ask(&["name"])).starts_with("name: "), "a machine has a name");
+        assert!(wrong(&ask(&["name"])).starts_with("name: "), "a machine has a name");
     }
 
     #[test]

@@ -36,10 +36,10 @@ const TICKS: usize = 60;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Luck {
     Good,
-    BmcSilent,
-    BmcRefuses,
-    EffectFails,
-    EffectRefused,
+    /// The BMC does not tell the power state.
+    Power(TroubleKind),
+    /// What is done outside does not succeed.
+    Effect(TroubleKind),
     TaskFails,
     TaskHangs,
     StartsAnew,
@@ -71,10 +71,10 @@ fn luck() -> impl Strategy<Value = Luck> {
     use Luck as L;
     proptest::sample::select(vec![
         L::Good,
-        L::BmcSilent,
-        L::BmcRefuses,
-        L::EffectFails,
-        L::EffectRefused,
+        L::Power(TroubleKind::Transient),
+        L::Power(TroubleKind::Permanent),
+        L::Effect(TroubleKind::Transient),
+        L::Effect(TroubleKind::Permanent),
         L::TaskFails,
         L::TaskHangs,
         L::StartsAnew,
@@ -238,12 +238,7 @@ impl Life {
         let late = self.m.state.class() == Class::Working && self.m.deadline.is_none_or(|d| now >= d);
         prop_assert!(!late || matches!(decision, Decision::Move { .. }), "past its deadline: {decision:?}");
         let mut trouble = seen.power.clone().and_then(Result::err);
-        let kind = match luck {
-            Luck::EffectFails => Some(TroubleKind::Transient),
-            Luck::EffectRefused => Some(TroubleKind::Permanent),
-            _ => None,
-        };
-        if let (Decision::Do { effect, .. }, Some(kind)) = (&decision, kind) {
+        if let (Decision::Do { effect, .. }, Luck::Effect(kind)) = (&decision, luck) {
             let bad = Trouble { kind, text: "bad luck".to_owned() };
             decision = on_trouble(&self.m, effect, &bad, &rules);
             trouble = Some(bad);
@@ -271,24 +266,22 @@ impl Life {
         if luck == Luck::GoesOff {
             self.world.power = PowerState::Off;
         }
-        let bad = |kind| Err(Trouble { kind, text: "bad luck".to_owned() });
-        let power = match luck {
-            Luck::BmcSilent => bad(TroubleKind::Transient),
-            Luck::BmcRefuses => bad(TroubleKind::Permanent),
-            _ => Ok(self.world.power),
+        let power = if let Luck::Power(kind) = luck {
+            Err(Trouble { kind, text: "bad luck".to_owned() })
+        } else {
+            Ok(self.world.power)
         };
         let working = self.m.state.class() == Class::Working;
         let mut boot = Some(self.world.boot.clone()).filter(|_| working);
         if let Some(boot) = &mut boot {
             boot.restarted = luck == Luck::StartsAnew;
             boot.hello &= luck != Luck::NoAgent;
-            let status = match luck {
-                Luck::TaskFails => Some(TaskStatus::Failed("bad luck".to_owned())),
-                Luck::TaskHangs | Luck::StartsAnew | Luck::GoesOff => Some(TaskStatus::Running("0 %".to_owned())),
-                _ => None,
-            };
-            if let (Some(task), Some(status)) = (&mut boot.task, status) {
-                task.status = status;
+            if let Some(task) = &mut boot.task {
+                if luck == Luck::TaskFails {
+                    task.status = TaskStatus::Failed("bad luck".to_owned());
+                } else if [Luck::TaskHangs, Luck::StartsAnew, Luck::GoesOff].contains(&luck) {
+                    task.status = TaskStatus::Running("0 %".to_owned());
+                }
             }
         }
         let power = Some(power).filter(|_| asks_power(&self.m));
@@ -431,7 +424,7 @@ fn live(how: Index, may_skip: bool, steps: &[Step]) -> Result<BTreeSet<String>, 
             reject @ TestCaseError::Reject(_) => reject,
         })?;
     }
-    life.late(Luck::BmcSilent)?;
+    life.late(Luck::Power(TroubleKind::Transient))?;
     Ok(life.taken)
 }
 
