@@ -162,6 +162,8 @@ pub fn advance(
             }
             // The agent is there and has nothing to do: what it is to do next goes into the same transaction.
             if *event == Event::BeginTests {
+                // The rack's intent ends with the deadline of commissioning; testing has one of its own.
+                change.machine.details.published = None;
                 begin(&mut change, Phase::Tests, "", now);
             }
         }

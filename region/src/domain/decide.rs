@@ -139,6 +139,9 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
         Phase::Inventory => task(m, seen, off, TaskKind::Inventory, rules, now),
         Phase::WriteImage => task(m, seen, off, TaskKind::WriteImage, rules, now),
         Phase::Erase => task(m, seen, off, TaskKind::Erase, rules, now),
+        Phase::Scripts | Phase::Tests if m.details.published.is_none() && m.rack.is_some() && seen.rack_connected => {
+            act(Effect::PublishIntent, None)
+        }
         Phase::Scripts | Phase::Tests => task(m, seen, off, TaskKind::RunScripts, rules, now),
         Phase::Finish => finish(m, seen, off, rules, now),
         Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(off)),

@@ -177,15 +177,15 @@ impl Hardware {
             memory_bytes: self.memory_bytes,
             disks: disks.inventory(),
             nics: self.macs.iter().enumerate().map(nic).collect(),
-            gpus: self.gpus.iter().map(gpu).collect(),
+            gpus: self.gpus.iter().map(|address| gpu(address)).collect(),
         }
     }
 }
 
 const GPUS: [&str; 2] = ["0000:65:00.0", "0000:ca:00.0"];
 
-fn gpu(pci_address: &String) -> v1::Gpu {
-    v1::Gpu { pci_address: pci_address.clone(), vendor_id: "10de".to_owned(), device_id: "2330".to_owned() }
+fn gpu(pci_address: &str) -> v1::Gpu {
+    v1::Gpu { pci_address: pci_address.to_owned(), vendor_id: "10de".to_owned(), device_id: "2330".to_owned() }
 }
 
 fn disk(machine: u32, n: usize, size_bytes: u64) -> Disk {

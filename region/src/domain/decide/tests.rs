@@ -417,6 +417,11 @@ fn the_agent_stays_when_tests_follow_a_commissioning() {
         (Some(Phase::Tests), Some(TaskKind::RunScripts), boot)
     );
     assert!(change.boot.is_none() && after.details.hardware.is_some());
+    let running = with_task(TaskKind::RunScripts, TaskStatus::Pending);
+    let testing = Machine { state: State::Testing, ..after.clone() };
+    check(&testing, &running, 2, expect!["do: publish the boot intent"]);
+    let away = Observation { rack_connected: false, ..running };
+    check(&testing, &away, 2, expect!["wait 15 s: the agent is about to do run-scripts"]);
     assert_eq!(after.deadline, Some(at(1 + 24 * 3600)));
     let told: Vec<_> = change.events.iter().map(|e| (e.from, e.to, e.phase)).collect();
     let (commissioning, testing) = (Some(State::Commissioning), Some(State::Testing));
