@@ -3,12 +3,15 @@
 //! **Invariants:** whoever calls is known and his right is checked first; a mutation is one transaction of the store, and
 //! whatever follows it may be lost without harm. Errors are [`crate::domain::Error`].
 
+pub mod audit;
 pub mod blobs;
 pub mod context;
 pub mod events;
 pub mod gateway;
 pub mod images;
 pub mod machines;
+pub mod pools;
+pub mod projects;
 pub mod racks;
 pub mod setup;
 pub mod subnets;
@@ -31,10 +34,27 @@ pub struct Policy {
     pub deadlines: Deadlines,
     /// Nobody may give a machine back with its disks as they are.
     pub require_erase: bool,
+    /// How often each user may call.
+    pub rate: RateLimit,
     /// `host:port` at which racks reach the region.
     pub advertise: String,
     /// The image that the agent runs in.
     pub ephemeral_image: Name,
+}
+
+/// How often a user may call; racks are not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Calls in a second, for long; 0: as often as he likes.
+    pub per_second: u32,
+    /// Calls at once, after a pause.
+    pub burst: u32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { per_second: 500, burst: 2000 }
+    }
 }
 
 /// All use cases. Cheap to clone.

@@ -14,6 +14,7 @@ use farrier_common::{
 };
 
 use crate::{
+    app::RateLimit,
     domain::{advance::Deadlines, decide::Rules, lifecycle::State},
     store::Database,
 };
@@ -36,6 +37,10 @@ mod wire {
         pub(super) power_poll_seconds: u64,
         #[serde(default = "require_erase")]
         pub(super) require_erase: bool,
+        #[serde(default = "rate_limit_per_second")]
+        pub(super) rate_limit_per_second: u32,
+        #[serde(default = "rate_limit_burst")]
+        pub(super) rate_limit_burst: u32,
         #[serde(default = "ephemeral_image")]
         pub(super) ephemeral_image: String,
         #[serde(default = "bmc_account")]
@@ -65,6 +70,14 @@ mod wire {
         true
     }
 
+    fn rate_limit_per_second() -> u32 {
+        super::RateLimit::default().per_second
+    }
+
+    fn rate_limit_burst() -> u32 {
+        super::RateLimit::default().burst
+    }
+
     fn ephemeral_image() -> String {
         "ephemeral".to_owned()
     }
@@ -89,6 +102,8 @@ pub struct Config {
     pub power_poll: Duration,
     /// Nobody may give a machine back with its disks as they are.
     pub require_erase: bool,
+    /// How often each user may call.
+    pub rate: RateLimit,
     /// The image that the agent runs in.
     pub ephemeral_image: Name,
     /// The account that Farrier makes on BMCs.
@@ -140,6 +155,9 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
     if !(1..=86_400).contains(&file.power_poll_seconds) {
         bad("power_poll_seconds", "must be 1 to 86400".to_owned());
     }
+    if file.rate_limit_burst == 0 {
+        bad("rate_limit_burst", "must be at least 1; rate_limit_per_second = 0 turns the limit off".to_owned());
+    }
     let mut name = |field: &str, text: &str, most: usize| {
         let parsed = text.parse::<Name>().map_err(|e| e.to_string());
         parsed
@@ -161,6 +179,7 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
             advertise: file.advertise,
             power_poll: Duration::from_secs(file.power_poll_seconds),
             require_erase: file.require_erase,
+            rate: RateLimit { per_second: file.rate_limit_per_second, burst: file.rate_limit_burst },
             ephemeral_image,
             bmc_account,
             deadlines,
@@ -226,6 +245,7 @@ mod tests {
         assert_eq!(example.listen, least.listen);
         assert_eq!(example.power_poll, least.power_poll);
         assert_eq!(example.require_erase, least.require_erase);
+        assert_eq!((example.rate, least.rate), (RateLimit::default(), RateLimit::default()));
         assert_eq!(example.ephemeral_image, least.ephemeral_image);
         assert_eq!(example.bmc_account, least.bmc_account);
         assert_eq!(example.rules.boot_timeout, least.rules.boot_timeout);

@@ -10,7 +10,9 @@ pub mod lifecycle;
 pub mod machine;
 pub mod network;
 pub mod observation;
+pub mod permissions;
 pub mod pool;
+pub mod project;
 pub mod rack;
 pub mod reason;
 #[cfg(test)]

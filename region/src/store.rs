@@ -23,6 +23,7 @@ use changes::Changes;
 use connection::{AnyConnection, Pool};
 use error::Outcome;
 
+mod access;
 mod audit;
 mod boots;
 mod changes;
@@ -34,6 +35,9 @@ mod events;
 mod images;
 mod machines;
 mod migrations;
+mod pools;
+mod projects;
+mod quota;
 mod racks;
 mod requests;
 mod schema;
@@ -42,7 +46,9 @@ mod steps;
 mod subnets;
 mod tasks;
 mod users;
+mod visibility;
 
+pub use audit::{AuditFilter, AuditRow};
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
 pub use machines::{Claim, Claimed, Committed, Extra, MachineFilter, MachineView, NewMachine};
@@ -50,6 +56,7 @@ pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
 pub use steps::{StepRow, TimelineRow};
 pub use tasks::TaskRow;
+pub use visibility::Visibility;
 
 /// How long a call waits for its turn at the database before it is [`Error::Unavailable`].
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -100,6 +107,15 @@ struct Tx<'c> {
     woke: bool,
     /// All that was done is to be undone in the end: the caller only wanted to know what would be.
     undo: bool,
+}
+
+/// Refuses if the resource is no longer at the version that the caller saw.
+fn still(name: &str, version: i64, etag: Option<&str>) -> Outcome<()> {
+    let now = version.to_string();
+    match etag {
+        Some(seen) if seen != now => Err(Error::Conflict { name: name.to_owned(), etag: now }.into()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What a commit tells this process.

@@ -13,9 +13,10 @@ use crate::domain::{
     Error, Result,
     event::{EventKind, LoggedEvent},
     lifecycle::State,
+    machine::Owner,
     user::{Role, User},
 };
-use farrier_common::id::MachineId;
+use farrier_common::id::{MachineId, PoolId};
 
 /// Read at once; nothing is held between batches, so a slow reader delays no writer.
 const BATCH: usize = 256;
@@ -118,7 +119,17 @@ impl Watch {
     }
 }
 
-/// Machines that are only met, and who was given which token, are for admins.
+/// Who may see the machine may see what happened to it. Machines that are only met, those that are gone, and who was given
+/// what, are for admins.
 fn may_see(user: &User, event: &LoggedEvent) -> bool {
-    user.role == Role::Admin || (event.body.to != Some(State::New) && event.body.kind != EventKind::User)
+    if user.role == Role::Admin {
+        return true;
+    }
+    let of_his = |(pool, owner): (PoolId, Option<Owner>)| {
+        user.pools.contains(&pool) || owner.is_some_and(|owner| user.holds(owner))
+    };
+    match event.body.machine {
+        Some(_) => event.body.to != Some(State::New) && event.seen_by.is_some_and(of_his),
+        None => event.body.kind != EventKind::User,
+    }
 }

@@ -19,10 +19,10 @@ use crate::{
         boot_stages::{self, Stage},
         lifecycle::{Class, Event, State},
         machine::Machine,
-        user::{Role, User},
+        user::User,
         verbs as rules,
     },
-    store::{MachineFilter, MachineView, TimelineRow},
+    store::{MachineFilter, MachineView, TimelineRow, Visibility},
 };
 
 pub use create::NewMachine;
@@ -72,8 +72,7 @@ impl App {
         states: Vec<State>,
         page: &Page,
     ) -> Result<(Listed<MachineView>, i64)> {
-        let hide = if user.role == Role::Admin { Vec::new() } else { vec![State::New] };
-        let filter = MachineFilter { states, hide };
+        let filter = MachineFilter { states, hide: Vec::new(), visible: Visibility::of(user) };
         let (items, revision) = self.store.machine_list(filter, page.after()?, page.size + 1).await?;
         Ok((page.cut(items, |v| v.machine.id.to_string()), revision))
     }

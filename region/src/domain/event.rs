@@ -1,8 +1,16 @@
 //! The event log: what happened, once each, in order of commit.
 
-use farrier_common::{clock::Timestamp, id::MachineId, name::Name, words};
+use farrier_common::{
+    clock::Timestamp,
+    id::{MachineId, PoolId},
+    name::Name,
+    words,
+};
 
-use super::lifecycle::{Event, Phase, State};
+use super::{
+    lifecycle::{Event, Phase, State},
+    machine::Owner,
+};
 
 words! {
     /// What kind of thing happened.
@@ -23,7 +31,7 @@ words! {
         Image = "image",
         /// A subnet was made.
         Subnet = "subnet",
-        /// A user or token was made or revoked.
+        /// A user, token, project or pool was made, changed or revoked.
         User = "user",
     }
 }
@@ -58,6 +66,8 @@ pub struct LoggedEvent {
     pub at: Timestamp,
     /// Name of the machine now, if it still exists.
     pub machine_name: Option<Name>,
+    /// Pool and owner of the machine now, if it still exists: who may see it may see what happened to it.
+    pub seen_by: Option<(PoolId, Option<Owner>)>,
     /// The rest.
     pub body: NewEvent,
 }

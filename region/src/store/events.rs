@@ -6,11 +6,15 @@ use diesel::{
     SelectableHelper as _, dsl,
     prelude::{Insertable, Queryable, Selectable},
 };
-use farrier_common::{clock::Clock, id::MachineId};
+use farrier_common::{
+    clock::Clock,
+    id::{MachineId, PoolId},
+};
 
 use crate::domain::{
     Result,
     event::{EventKind, LoggedEvent, NewEvent},
+    machine::Owner,
 };
 
 use super::{
@@ -50,11 +54,18 @@ struct NewRow {
     reason: String,
 }
 
-impl TryFrom<(Row, Option<String>)> for LoggedEvent {
+/// Name, pool, owner and owning project of the machine, as they are now.
+type Now = (Option<String>, Option<String>, Option<String>, Option<String>);
+
+impl TryFrom<(Row, Now)> for LoggedEvent {
     type Error = StoreError;
 
-    fn try_from((row, machine_name): (Row, Option<String>)) -> Outcome<Self> {
+    fn try_from((row, (machine_name, pool, owner, project)): (Row, Now)) -> Outcome<Self> {
+        let owner = parse_option("machines.owner", owner.as_deref())?.map(Owner::User);
+        let project = parse_option("machines.owner_project", project.as_deref())?.map(Owner::Project);
+        let pool: Option<PoolId> = parse_option("machines.pool", pool.as_deref())?;
         Ok(Self {
+            seen_by: pool.map(|pool| (pool, owner.or(project))),
             revision: row.revision,
             at: utc(row.at),
             machine_name: parse_option("machines.name", machine_name.as_deref())?,
@@ -87,7 +98,15 @@ impl Store {
         self.read(move |tx| {
             let mut query = events::table
                 .left_join(machines::table.on(events::machine.eq(machines::id.nullable())))
-                .select((Row::as_select(), machines::name.nullable()))
+                .select((
+                    Row::as_select(),
+                    (
+                        machines::name.nullable(),
+                        machines::pool.nullable(),
+                        machines::owner.nullable(),
+                        machines::owner_project.nullable(),
+                    ),
+                ))
                 .filter(events::revision.gt(after_revision))
                 .order(events::revision.asc())
                 .limit(rows(limit))
@@ -98,7 +117,7 @@ impl Store {
             if let Some(kind) = kind {
                 query = query.filter(events::kind.eq(kind.as_str()));
             }
-            query.load::<(Row, Option<String>)>(tx.conn)?.into_iter().map(TryInto::try_into).collect()
+            query.load::<(Row, Now)>(tx.conn)?.into_iter().map(TryInto::try_into).collect()
         })
         .await
     }
@@ -121,7 +140,7 @@ pub(super) fn revision(tx: &mut Tx<'_>) -> Outcome<i64> {
 pub(super) fn newest(tx: &mut Tx<'_>, machine: MachineId, limit: usize) -> Outcome<Vec<LoggedEvent>> {
     let of = events::table.filter(events::machine.eq(machine.to_string())).order(events::revision.desc());
     let found: Vec<Row> = of.limit(rows(limit)).select(Row::as_select()).load(tx.conn)?;
-    found.into_iter().map(|row| (row, None).try_into()).collect()
+    found.into_iter().map(|row| (row, (None, None, None, None)).try_into()).collect()
 }
 
 /// Writes what the transaction has logged; tells whether there was anything. The last thing before the commit, because

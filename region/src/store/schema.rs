@@ -8,6 +8,7 @@ diesel::table! {
         created_at -> Timestamp,
         max_machines -> Nullable<Integer>,
         disabled -> Bool,
+        version -> BigInt,
     }
 }
 
@@ -334,6 +335,8 @@ diesel::joinable!(machines -> racks (rack));
 diesel::joinable!(machines -> pools (pool));
 diesel::joinable!(machines -> projects (owner_project));
 diesel::joinable!(tokens -> users (user_id));
+diesel::joinable!(project_members -> projects (project));
+diesel::joinable!(project_members -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     events,

@@ -6,4 +6,5 @@ mod gateway;
 mod images;
 mod machines;
 mod people;
+mod permissions;
 mod site;

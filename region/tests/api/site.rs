@@ -9,7 +9,7 @@ use farrier_proto::{
 };
 use farrier_region::{
     api,
-    app::{App, Blobs, Policy},
+    app::{App, Blobs, Policy, RateLimit},
     crash::Crash,
     domain::{
         advance::{Change, Deadlines},
@@ -56,6 +56,11 @@ pub(crate) struct Rack {
 
 impl Site {
     pub(crate) async fn start() -> Self {
+        Self::start_with(RateLimit { per_second: 0, burst: 1 }).await
+    }
+
+    /// With a bound to how often a user may call.
+    pub(crate) async fn start_with(rate: RateLimit) -> Self {
         tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::System;
@@ -78,6 +83,7 @@ impl Site {
         let policy = Policy {
             deadlines: Deadlines::new(),
             require_erase: true,
+            rate,
             advertise: address.to_string(),
             ephemeral_image: image,
         };

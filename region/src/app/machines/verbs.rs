@@ -21,7 +21,7 @@ use crate::{
         user::Role,
         verbs::{self as rules, Asked},
     },
-    store::{Extra, MachineFilter, MachineView, Once},
+    store::{Extra, MachineFilter, MachineView, Once, Visibility},
 };
 
 /// How often a verb is tried when the engine changes the machine at the same time.
@@ -109,7 +109,11 @@ impl App {
 
     /// `None`: somebody else was quicker.
     async fn allocate_one_of_many(&self, ask: &Ask<MachineView>) -> Result<Option<Once<MachineView>>> {
-        let filter = MachineFilter { states: vec![State::Ready], hide: Vec::new() };
+        let filter = MachineFilter {
+            states: vec![State::Ready],
+            visible: Visibility::of(&ask.user),
+            ..MachineFilter::default()
+        };
         let (mut ready, _) = self.store.machine_list(filter, None, CANDIDATES).await?;
         ready.sort_by(|a, b| a.machine.name.cmp(&b.machine.name));
         let Some(view) = ready.first() else {

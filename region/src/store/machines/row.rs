@@ -41,11 +41,18 @@ pub(super) struct MachineRow {
     details: String,
     created_at: NaiveDateTime,
     updated_at: NaiveDateTime,
-    pool: String,
+    pub(super) pool: String,
     zone: String,
     tags: String,
     owner_project: Option<String>,
     reason_code: String,
+}
+
+impl MachineRow {
+    /// Who holds it.
+    pub(super) fn owner(&self) -> Outcome<Option<Owner>> {
+        owner(self.owner.as_deref(), self.owner_project.as_deref())
+    }
 }
 
 impl TryFrom<(MachineRow, Vec<Interface>)> for Machine {
@@ -113,7 +120,7 @@ pub(super) struct Columns {
     details: String,
     created_at: NaiveDateTime,
     pub(super) updated_at: NaiveDateTime,
-    pool: String,
+    pub(super) pool: String,
     zone: String,
     tags: String,
     owner_project: Option<String>,
