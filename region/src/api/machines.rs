@@ -12,7 +12,7 @@ use super::{
     parse::{next_token, page},
     words,
 };
-use crate::domain::lifecycle::State;
+use crate::domain::{lifecycle::State, permissions};
 
 #[tonic::async_trait]
 impl Machines for Api {
@@ -84,7 +84,15 @@ impl Machines for Api {
     }
 
     async fn power_machine(&self, request: Request<v1::PowerMachineRequest>) -> Answer<v1::Machine> {
-        match parse::power(request.get_ref().action)? {
+        let action = match parse::power(request.get_ref().action) {
+            Ok(action) => action,
+            Err(unfit) => {
+                // Strangers are not told what a request should look like.
+                permissions::gate(&self.user(request.metadata()).await?, "PowerMachine")?;
+                return Err(unfit.into());
+            }
+        };
+        match action {
             parse::Power::Query => {
                 self.query(BMC, request, |app, user, q| async move {
                     Ok(render::machine(&app.power_query(&user, &q.machine).await?))

@@ -14,6 +14,7 @@ use farrier_common::{
 use crate::domain::{
     Result,
     event::{EventKind, LoggedEvent, NewEvent},
+    lifecycle::State,
     machine::Owner,
 };
 
@@ -54,18 +55,21 @@ struct NewRow {
     reason: String,
 }
 
-/// Name, pool, owner and owning project of the machine, as they are now.
-type Now = (Option<String>, Option<String>, Option<String>, Option<String>);
+/// Name, state, pool, owner and owning project of the machine, as they are now.
+type Now = (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 
 impl TryFrom<(Row, Now)> for LoggedEvent {
     type Error = StoreError;
 
-    fn try_from((row, (machine_name, pool, owner, project)): (Row, Now)) -> Outcome<Self> {
+    fn try_from((row, (machine_name, state, pool, owner, project)): (Row, Now)) -> Outcome<Self> {
         let owner = parse_option("machines.owner", owner.as_deref())?.map(Owner::User);
         let project = parse_option("machines.owner_project", project.as_deref())?.map(Owner::Project);
         let pool: Option<PoolId> = parse_option("machines.pool", pool.as_deref())?;
         Ok(Self {
-            seen_by: pool.map(|pool| (pool, owner.or(project))),
+            // Machines that are only met are nobody's to see.
+            seen_by: pool
+                .filter(|_| state.as_deref() != Some(State::New.as_str()))
+                .map(|pool| (pool, owner.or(project))),
             revision: row.revision,
             at: utc(row.at),
             machine_name: parse_option("machines.name", machine_name.as_deref())?,
@@ -102,6 +106,7 @@ impl Store {
                     Row::as_select(),
                     (
                         machines::name.nullable(),
+                        machines::state.nullable(),
                         machines::pool.nullable(),
                         machines::owner.nullable(),
                         machines::owner_project.nullable(),
@@ -140,7 +145,7 @@ pub(super) fn revision(tx: &mut Tx<'_>) -> Outcome<i64> {
 pub(super) fn newest(tx: &mut Tx<'_>, machine: MachineId, limit: usize) -> Outcome<Vec<LoggedEvent>> {
     let of = events::table.filter(events::machine.eq(machine.to_string())).order(events::revision.desc());
     let found: Vec<Row> = of.limit(rows(limit)).select(Row::as_select()).load(tx.conn)?;
-    found.into_iter().map(|row| (row, (None, None, None, None)).try_into()).collect()
+    found.into_iter().map(|row| (row, (None, None, None, None, None)).try_into()).collect()
 }
 
 /// Writes what the transaction has logged; tells whether there was anything. The last thing before the commit, because

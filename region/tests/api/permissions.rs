@@ -405,7 +405,7 @@ async fn every_role_verb_and_state_is_answered_as_the_table_says() {
             machines.push(machine_in(&site, state, owner, last).await);
         }
     }
-    let verbs: Vec<_> = CALLS.iter().filter_map(|c| match c.need {
+    let verbs = CALLS.iter().filter_map(|c| match c.need {
         Need::Verb(verb) if !matches!(verb, Event::Add | Event::AddLive) => Some((c, verb)),
         Need::Verb(_) | Need::Token | Need::Role(_) | Need::Seen | Need::Held | Need::Himself | Need::His => None,
     });
