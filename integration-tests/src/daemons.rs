@@ -59,7 +59,7 @@ impl Region {
     pub fn start(net: &Net, dir: &Path, options: &RegionOptions) -> Result<Self> {
         let mut config = format!(
             "data_dir = \"{}\"\nlisten = \"{SERVER}:{REGION_PORT}\"\nadvertise = \"{SERVER}:{REGION_PORT}\"\n\
-             power_poll_seconds = {}\nrequire_erase = true\nephemeral_image = \"ephemeral\"\n",
+             power_poll_seconds = {}\nrequire_erase = true\nrate_limit_per_second = 0\nephemeral_image = \"ephemeral\"\n",
             dir.join("data").display(),
             options.power_poll_seconds
         );

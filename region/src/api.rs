@@ -4,13 +4,17 @@
 //! a bearer token (people, programs) or a client certificate (racks); only health, reflection and `Enroll` need neither.
 //! `status` alone makes statuses.
 
+mod audit;
 mod calls;
 mod events;
 mod gateway;
 mod images;
+mod limits;
 mod machines;
 mod operations;
 mod parse;
+mod pools;
+mod projects;
 mod racks;
 mod scripts;
 mod status;
@@ -18,14 +22,15 @@ mod subnets;
 mod users;
 mod words;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use farrier_proto::{
     DESCRIPTORS,
     rack::rack_gateway_server::RackGatewayServer,
     v1::{
-        events_server::EventsServer, images_server::ImagesServer, machines_server::MachinesServer,
-        operations_server::OperationsServer, racks_server::RacksServer, scripts_server::ScriptsServer,
+        audit_server::AuditServer, events_server::EventsServer, images_server::ImagesServer,
+        machines_server::MachinesServer, operations_server::OperationsServer, pools_server::PoolsServer,
+        projects_server::ProjectsServer, racks_server::RacksServer, scripts_server::ScriptsServer,
         subnets_server::SubnetsServer, tokens_server::TokensServer, users_server::UsersServer,
     },
 };
@@ -40,6 +45,7 @@ use tonic::{
 };
 
 use crate::{app::App, pki};
+use limits::Limits;
 
 /// The longest message that is taken: a deployment with 1 MiB of user data, a chunk of 1 MiB, 500 boot steps.
 const MOST_MESSAGE: usize = 2 << 20;
@@ -53,6 +59,7 @@ const MOST_CALLS: u32 = 32_768;
 #[derive(Clone)]
 struct Api {
     app: App,
+    limits: Arc<Limits>,
 }
 
 /// The API cannot be served.
@@ -86,7 +93,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PONG))
         .max_concurrent_streams(MOST_CALLS);
-    let router = services(&mut server, &Api { app }).await?;
+    let router = services(&mut server, &Api { limits: Arc::new(Limits::new(app.policy.rate)), app }).await?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(PING));
     Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?)
 }
@@ -101,6 +108,9 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
     health.set_serving::<UsersServer<Api>>().await;
     health.set_serving::<TokensServer<Api>>().await;
     health.set_serving::<ScriptsServer<Api>>().await;
+    health.set_serving::<ProjectsServer<Api>>().await;
+    health.set_serving::<PoolsServer<Api>>().await;
+    health.set_serving::<AuditServer<Api>>().await;
     health.set_serving::<EventsServer<Api>>().await;
     health.set_serving::<RackGatewayServer<Api>>().await;
     // Python's grpcio-reflection and older grpcurl speak only v1alpha.
@@ -117,6 +127,9 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
         .add_service(UsersServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(TokensServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(ScriptsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
+        .add_service(ProjectsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
+        .add_service(PoolsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
+        .add_service(AuditServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(EventsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(RackGatewayServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE)))
 }
@@ -132,6 +145,9 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         UsersServer::<Api>::NAME,
         TokensServer::<Api>::NAME,
         ScriptsServer::<Api>::NAME,
+        ProjectsServer::<Api>::NAME,
+        PoolsServer::<Api>::NAME,
+        AuditServer::<Api>::NAME,
         EventsServer::<Api>::NAME,
         RackGatewayServer::<Api>::NAME,
     ];

@@ -3,6 +3,7 @@
 //! **Invariants:** whoever calls is known and his right is checked first; a mutation is one transaction of the store, and
 //! whatever follows it may be lost without harm. Errors are [`crate::domain::Error`].
 
+pub mod audit;
 pub mod blobs;
 pub mod bulk;
 pub mod context;
@@ -11,6 +12,8 @@ pub mod gateway;
 pub mod images;
 pub mod machines;
 pub mod operations;
+pub mod pools;
+pub mod projects;
 pub mod racks;
 pub mod scripts;
 pub mod setup;
@@ -35,12 +38,29 @@ pub struct Policy {
     pub deadlines: Deadlines,
     /// Nobody may give a machine back with its disks as they are.
     pub require_erase: bool,
+    /// How often each user may call.
+    pub rate: RateLimit,
     /// `host:port` at which racks reach the region.
     pub advertise: String,
     /// The image that the agent runs in.
     pub ephemeral_image: Name,
     /// Tests that a commissioning leads to, unless it is told which.
     pub default_tests: Vec<Name>,
+}
+
+/// How often a user may call; racks are not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Calls in a second, for long; 0: as often as he likes.
+    pub per_second: u32,
+    /// Calls at once, after a pause.
+    pub burst: u32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { per_second: 500, burst: 2000 }
+    }
 }
 
 /// All use cases. Cheap to clone.

@@ -14,6 +14,7 @@ use farrier_common::{
 };
 
 use crate::{
+    app::RateLimit,
     domain::{advance::Deadlines, decide::Rules, lifecycle::State, script::MOST_CHOSEN},
     store::Database,
 };
@@ -38,6 +39,10 @@ mod wire {
         pub(super) power_poll_seconds: u64,
         #[serde(default = "require_erase")]
         pub(super) require_erase: bool,
+        #[serde(default = "rate_limit_per_second")]
+        pub(super) rate_limit_per_second: u32,
+        #[serde(default = "rate_limit_burst")]
+        pub(super) rate_limit_burst: u32,
         #[serde(default = "ephemeral_image")]
         pub(super) ephemeral_image: String,
         #[serde(default = "bmc_account")]
@@ -72,6 +77,14 @@ mod wire {
         true
     }
 
+    fn rate_limit_per_second() -> u32 {
+        super::RateLimit::default().per_second
+    }
+
+    fn rate_limit_burst() -> u32 {
+        super::RateLimit::default().burst
+    }
+
     fn ephemeral_image() -> String {
         "ephemeral".to_owned()
     }
@@ -100,6 +113,8 @@ pub struct Config {
     pub power_poll: Duration,
     /// Nobody may give a machine back with its disks as they are.
     pub require_erase: bool,
+    /// How often each user may call.
+    pub rate: RateLimit,
     /// The image that the agent runs in.
     pub ephemeral_image: Name,
     /// The account that Farrier makes on BMCs.
@@ -158,6 +173,9 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
     if file.event_days > MOST_EVENT_DAYS {
         bad("event_days", format!("must be 0 (for ever) to {MOST_EVENT_DAYS}"));
     }
+    if file.rate_limit_burst == 0 {
+        bad("rate_limit_burst", "must be at least 1; rate_limit_per_second = 0 turns the limit off".to_owned());
+    }
     let mut name = |field: &str, text: &str, most: usize| {
         let parsed = text.parse::<Name>().map_err(|e| e.to_string());
         parsed
@@ -180,6 +198,7 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
             advertise: file.advertise,
             power_poll: Duration::from_secs(file.power_poll_seconds),
             require_erase: file.require_erase,
+            rate: RateLimit { per_second: file.rate_limit_per_second, burst: file.rate_limit_burst },
             ephemeral_image,
             bmc_account,
             events_kept: (file.event_days > 0).then(|| TimeDelta::days(file.event_days.into())),
@@ -263,6 +282,7 @@ mod tests {
         assert_eq!(example.listen, least.listen);
         assert_eq!(example.power_poll, least.power_poll);
         assert_eq!(example.require_erase, least.require_erase);
+        assert_eq!((example.rate, least.rate), (RateLimit::default(), RateLimit::default()));
         assert_eq!(example.ephemeral_image, least.ephemeral_image);
         assert_eq!(example.bmc_account, least.bmc_account);
         assert_eq!(example.events_kept, least.events_kept);

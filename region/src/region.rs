@@ -114,6 +114,7 @@ impl Region {
         let policy = Arc::new(Policy {
             deadlines: config.deadlines.clone(),
             require_erase: config.require_erase,
+            rate: config.rate,
             advertise: config.advertise.clone(),
             ephemeral_image: config.ephemeral_image.clone(),
             default_tests: config.default_tests.clone(),

@@ -23,6 +23,7 @@ use changes::Changes;
 use connection::{AnyConnection, Pool};
 use error::Outcome;
 
+mod access;
 mod audit;
 mod boots;
 mod changes;
@@ -36,8 +37,11 @@ mod live;
 mod machines;
 mod migrations;
 mod operations;
+mod pools;
 mod pools_find;
 mod project_find;
+mod projects;
+mod quota;
 mod racks;
 mod requests;
 mod schema;
@@ -47,7 +51,9 @@ mod steps;
 mod subnets;
 mod tasks;
 mod users;
+mod visibility;
 
+pub use audit::{AuditFilter, AuditRow};
 pub use boots::{BootRow, Hello};
 pub use changes::MachineChanges;
 pub use events::{EventBatch, EventScope, PRUNED_AT_ONCE};
@@ -61,6 +67,7 @@ pub use requests::{Once, Request};
 pub use scripts::RunKey;
 pub use steps::{StepRow, TimelineRow};
 pub use tasks::TaskRow;
+pub use visibility::Visibility;
 
 /// How long a call waits for its turn at the database before it is [`Error::Unavailable`].
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -113,6 +120,15 @@ struct Tx<'c> {
     woke: bool,
     /// All that was done is to be undone in the end: the caller only wanted to know what would be.
     undo: bool,
+}
+
+/// Refuses if the resource is no longer at the version that the caller saw.
+fn still(name: &str, version: i64, etag: Option<&str>) -> Outcome<()> {
+    let now = version.to_string();
+    match etag {
+        Some(seen) if seen != now => Err(Error::Conflict { name: name.to_owned(), etag: now }.into()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What a commit tells this process.

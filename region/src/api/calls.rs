@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use super::{Api, parse};
 use crate::{
     app::{App, context::Ask},
-    domain::{Error, Result, rack::Rack, user::User},
+    domain::{Error, Result, permissions, rack::Rack, user::User},
     store::{self, Once},
 };
 
@@ -79,6 +79,15 @@ mutations! {
     CreateJoinTokenRequest rack,
     CreateImageRequest name,
     CreateUserRequest name,
+    UpdateUserRequest user,
+    CreateProjectRequest name,
+    UpdateProjectRequest project,
+    DeleteProjectRequest project,
+    ProjectMemberRequest project,
+    CreatePoolRequest name,
+    UpdatePoolRequest pool,
+    DeletePoolRequest pool,
+    PoolGrantRequest pool,
     CreateTokenRequest user,
     RevokeTokenRequest token,
     TestMachineRequest machine comment,
@@ -222,6 +231,7 @@ impl Api {
         let peer = request.remote_addr().map(|a| a.to_string()).unwrap_or_default();
         let (meta, _, message) = request.into_parts();
         let user = self.user(&meta).await?;
+        permissions::gate(&user, method)?;
         let who = user.name.clone();
         let ask = ask(user, method, peer, &message, render)?;
         let request_id = ask.request.request_id.clone();
@@ -259,7 +269,9 @@ impl Api {
     /// Who calls, by the bearer token.
     pub(super) async fn user(&self, meta: &MetadataMap) -> Result<User> {
         let token = bearer(meta)?;
-        self.app.authenticate(&token).await
+        let user = self.app.authenticate(&token).await?;
+        self.limits.count(&user, std::time::Instant::now())?;
+        Ok(user)
     }
 
     async fn rack(&self, certificate: Option<Vec<u8>>) -> Result<Rack> {

@@ -14,7 +14,10 @@ use super::{
     parse::{next_token, page},
     words,
 };
-use crate::{app::machines::Wish, domain::Error};
+use crate::{
+    app::machines::Wish,
+    domain::{Error, permissions},
+};
 
 #[tonic::async_trait]
 impl Machines for Api {
@@ -93,7 +96,15 @@ impl Machines for Api {
     }
 
     async fn power_machine(&self, request: Request<v1::PowerMachineRequest>) -> Answer<v1::Machine> {
-        match parse::power(request.get_ref().action)? {
+        let action = match parse::power(request.get_ref().action) {
+            Ok(action) => action,
+            Err(unfit) => {
+                // Strangers are not told what a request should look like.
+                permissions::gate(&self.user(request.metadata()).await?, "PowerMachine")?;
+                return Err(unfit.into());
+            }
+        };
+        match action {
             parse::Power::Query => {
                 self.query(BMC, request, |app, user, q| async move {
                     Ok(render::machine(&app.power_query(&user, &q.machine).await?))

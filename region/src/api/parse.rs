@@ -1,6 +1,6 @@
 //! What requests have in common, made into types that cannot be wrong. Errors name the field.
 
-use std::{fmt::Display, net::Ipv4Addr, str::FromStr};
+use std::{collections::BTreeSet, fmt::Display, net::Ipv4Addr, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use farrier_common::{
@@ -20,6 +20,7 @@ const PAGE: usize = 50;
 const MOST_PAGE: usize = 1000;
 const MOST_MACS: usize = 64;
 const MOST_COMMENT: usize = 500;
+const MOST_QUOTA: u32 = 1_000_000;
 const MOST_TARGET: usize = 200;
 
 /// A required text that some type parses.
@@ -83,6 +84,33 @@ pub(super) fn comment(field: &str, text: &str) -> Result<String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+/// What something is for.
+pub(super) fn description(text: &str) -> Result<String> {
+    comment("description", text)
+}
+
+/// How many machines somebody may hold; 0 means any number.
+pub(super) fn quota(most: u32) -> Result<Option<u32>> {
+    if most > MOST_QUOTA {
+        return Err(Error::invalid("max_machines", format!("must be 0 (no limit) to {MOST_QUOTA}")));
+    }
+    Ok(Some(most).filter(|most| *most != 0))
+}
+
+/// Which fields are to be set.
+pub(super) fn mask(given: Option<prost_types::FieldMask>, allowed: &[&'static str]) -> Result<BTreeSet<&'static str>> {
+    let paths = given.unwrap_or_default().paths;
+    let all = allowed.join(", ");
+    if paths.is_empty() {
+        return Err(Error::invalid("update_mask", format!("required: name what to set, of {all}")));
+    }
+    let each = paths.iter().map(|path| {
+        let unfit = || Error::invalid("update_mask", format!("{path:?} cannot be set; allowed are {all}"));
+        allowed.iter().copied().find(|a| a == path).ok_or_else(unfit)
+    });
+    each.collect()
 }
 
 /// What a caller named, cut for the audit; whether there is such a thing is not looked at.

@@ -68,6 +68,20 @@ impl From<Error> for Status {
             }
             Error::Precondition(_) => (Code::FailedPrecondition, "PRECONDITION", vec![]),
             Error::Exhausted(_) => (Code::ResourceExhausted, "EXHAUSTED", vec![]),
+            Error::Quota { whose, used, limit } => {
+                let facts = vec![
+                    ("quota", "max_machines".to_owned()),
+                    ("whose", whose),
+                    ("used", used.to_string()),
+                    ("limit", limit.to_string()),
+                ];
+                (Code::ResourceExhausted, "QUOTA", facts)
+            }
+            Error::TooOften { user, per_second, wait } => {
+                details.set_retry_info(Some(wait));
+                let facts = vec![("user", user), ("per_second", per_second.to_string())];
+                (Code::ResourceExhausted, "TOO_OFTEN", facts)
+            }
             Error::Unauthenticated(_) => (Code::Unauthenticated, "UNAUTHENTICATED", vec![]),
             Error::Denied(_) => (Code::PermissionDenied, "DENIED", vec![]),
             Error::Unimplemented(verb) => (Code::Unimplemented, "UNIMPLEMENTED", vec![("verb", verb.to_owned())]),

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     app::tokens::TokenView,
-    domain::{Error, user::User},
+    domain::{
+        Error,
+        user::{User, UserEdit},
+    },
 };
 
 #[tonic::async_trait]
@@ -37,7 +40,16 @@ impl Users for Api {
     }
 
     async fn update_user(&self, request: Request<v1::UpdateUserRequest>) -> Answer<v1::User> {
-        self.unbuilt(request, "UpdateUser").await
+        self.mutate(("UpdateUser", SHORT), request, render, |app, ask, q| async move {
+            let mask = parse::mask(q.update_mask, &["role", "max_machines", "disabled"])?;
+            let edit = UserEdit {
+                role: mask.contains("role").then(|| role_from_wire("role", q.role)).transpose()?,
+                max_machines: mask.contains("max_machines").then(|| parse::quota(q.max_machines)).transpose()?,
+                disabled: mask.contains("disabled").then_some(q.disabled),
+            };
+            app.user_update(&ask, &q.user, edit).await
+        })
+        .await
     }
 
     async fn list_ssh_keys(&self, request: Request<v1::ListSshKeysRequest>) -> Answer<v1::ListSshKeysResponse> {
@@ -91,11 +103,10 @@ fn render(user: &User) -> v1::User {
         name: user.name.to_string(),
         role: role_to_wire(user.role).into(),
         created_at: Some(time_to_wire(user.created_at)),
-        // Users do not change yet.
-        etag: "1".to_owned(),
+        etag: user.version.to_string(),
         max_machines: user.max_machines.unwrap_or(0),
         disabled: user.disabled,
-        projects: Vec::new(),
+        projects: user.project_names.iter().map(ToString::to_string).collect(),
     }
 }
 

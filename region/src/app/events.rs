@@ -14,11 +14,15 @@ use crate::{
         Error, Result,
         event::{EventKind, LoggedEvent},
         lifecycle::State,
+        machine::Owner,
         user::{Role, User},
     },
     store::EventScope,
 };
-use farrier_common::{id::MachineId, secret::Secret};
+use farrier_common::{
+    id::{MachineId, PoolId},
+    secret::Secret,
+};
 
 pub use tail::{Bounds, Tail};
 pub use watch::Update;
@@ -80,7 +84,17 @@ impl App {
     }
 }
 
-/// Machines that are only met, and who was given which token, are for admins.
+/// Who may see the machine may see what happened to it. Machines that are only met, those that are gone, and who was given
+/// what, are for admins.
 fn may_see(user: &User, event: &LoggedEvent) -> bool {
-    user.role == Role::Admin || (event.body.to != Some(State::New) && event.body.kind != EventKind::User)
+    if user.role == Role::Admin {
+        return true;
+    }
+    let of_his = |(pool, owner): (PoolId, Option<Owner>)| {
+        user.pools.contains(&pool) || owner.is_some_and(|owner| user.holds(owner))
+    };
+    match event.body.machine {
+        Some(_) => event.body.to != Some(State::New) && event.seen_by.is_some_and(of_his),
+        None => event.body.kind != EventKind::User,
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         Error, Result,
         event::EventKind,
-        user::{Role, User},
+        user::{Role, User, UserEdit},
     },
     store::Once,
 };
@@ -22,7 +22,12 @@ impl App {
     /// Nobody's, or it is revoked or has expired.
     pub async fn authenticate(&self, token: &Secret<String>) -> Result<User> {
         let found = self.store.user_by_token_digest(&token.digest(), self.clock.now()).await?;
-        found.ok_or_else(|| Error::Unauthenticated("the bearer token is unknown, revoked or has expired".to_owned()))
+        let unknown = || Error::Unauthenticated("the bearer token is unknown, revoked or has expired".to_owned());
+        let user = found.ok_or_else(unknown)?;
+        if user.disabled {
+            return Err(Error::Unauthenticated(format!("user {} is disabled; an admin can enable him", user.name)));
+        }
+        Ok(user)
     }
 
     /// A page of the users.
@@ -43,6 +48,24 @@ impl App {
         let user = User::new(name, role, self.clock.now());
         let event = noted(EventKind::User, ask.actor(), format!("user {} was made, with the role {role}", user.name));
         self.store.user_insert(Some(&ask.request), user, event, ask.renderer()).await
+    }
+
+    /// Changes a user.
+    ///
+    /// # Errors
+    /// Not an admin; there is no such user; he has changed; or no enabled admin would be left.
+    pub async fn user_update(&self, ask: &Ask<User>, which: &str, edit: UserEdit) -> Result<Once<User>> {
+        needs(&ask.user, Role::Admin, "change users")?;
+        let user = self.store.user_find(which).await?.ok_or_else(|| Error::not_found("user", which))?;
+        let role = edit.role.map(|role| format!("has the role {role}"));
+        let most = edit.max_machines.map(|most| match most {
+            Some(most) => format!("may hold {most} machines"),
+            None => "may hold any number of machines".to_owned(),
+        });
+        let able = edit.disabled.map(|disabled| if disabled { "is disabled" } else { "is enabled" }.to_owned());
+        let what = [role, most, able].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let event = noted(EventKind::User, ask.actor(), format!("user {} now {what}", user.name));
+        self.store.user_update(Some(&ask.request), user.id, ask.etag.clone(), edit, event, ask.renderer()).await
     }
 
     /// The user of that name; an empty name means the caller. Others are for admins.

@@ -88,6 +88,26 @@ pub enum Error {
     /// None left.
     #[error("{0}")]
     Exhausted(String),
+    /// Whoever is to hold it holds as many as he may.
+    #[error("{whose} holds {used} machines, and may hold {limit} (max_machines); release one or ask an admin for more")]
+    Quota {
+        /// Whose: `user NAME` or `project NAME`.
+        whose: String,
+        /// How many he holds.
+        used: u64,
+        /// How many he may hold.
+        limit: u64,
+    },
+    /// This caller calls too often.
+    #[error("{user} calls too often: {per_second} calls in a second are allowed; try again in {} ms", wait.as_millis())]
+    TooOften {
+        /// His name.
+        user: String,
+        /// How many calls in a second he may make for long.
+        per_second: u32,
+        /// When the next call is let through.
+        wait: std::time::Duration,
+    },
     /// Who are you?
     #[error("{0}")]
     Unauthenticated(String),

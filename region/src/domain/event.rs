@@ -7,7 +7,10 @@ use farrier_common::{
     words,
 };
 
-use super::lifecycle::{Event, Phase, State};
+use super::{
+    lifecycle::{Event, Phase, State},
+    machine::Owner,
+};
 
 words! {
     /// What kind of thing happened.
@@ -30,7 +33,7 @@ words! {
         Image = "image",
         /// A subnet was made.
         Subnet = "subnet",
-        /// A user or token was made or revoked.
+        /// A user, token, project or pool was made, changed or revoked.
         User = "user",
     }
 }
@@ -65,8 +68,8 @@ pub struct LoggedEvent {
     pub at: Timestamp,
     /// Name of the machine now, if it still exists.
     pub machine_name: Option<Name>,
-    /// Pool of the machine when this was read, if it still existed: who may see the machine may see its events.
-    pub pool: Option<PoolId>,
+    /// Pool and owner of the machine now, if it still exists: who may see it may see what happened to it.
+    pub seen_by: Option<(PoolId, Option<Owner>)>,
     /// The rest.
     pub body: NewEvent,
 }

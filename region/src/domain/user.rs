@@ -38,10 +38,25 @@ pub struct User {
     pub disabled: bool,
     /// What he is a member of, when he was loaded.
     pub projects: BTreeSet<ProjectId>,
+    /// The names of those projects, in order.
+    pub project_names: Vec<Name>,
     /// The pools that are granted to him, to all, or to a project of his, when he was loaded. Admins need none.
     pub pools: BTreeSet<PoolId>,
+    /// Grows with every change of him; the etag.
+    pub version: i64,
     /// When he was made.
     pub created_at: Timestamp,
+}
+
+/// What is to be another with a user; `None`: as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserEdit {
+    /// What he may do.
+    pub role: Option<Role>,
+    /// How many machines he may hold; the inner `None`: no limit.
+    pub max_machines: Option<Option<u32>>,
+    /// Whether his tokens are refused.
+    pub disabled: Option<bool>,
 }
 
 /// A bearer token; the secret itself is not kept.
@@ -72,6 +87,8 @@ impl User {
             max_machines: None,
             disabled: false,
             projects: BTreeSet::new(),
+            project_names: Vec::new(),
+            version: 1,
             pools: BTreeSet::from([super::pool::DEFAULT]),
             created_at: now,
         }
@@ -82,7 +99,7 @@ impl User {
     pub fn may(&self, by: By, owner: Option<Owner>) -> bool {
         match (by, self.role) {
             (By::Admin | By::Owner, Role::Admin) => true,
-            (By::Owner, Role::User) => owner.is_none_or(|owner| self.holds(owner)),
+            (By::Owner, Role::User) => owner.is_some_and(|owner| self.holds(owner)),
             (By::Admin, Role::User) | (By::Admin | By::Owner, Role::Viewer) | (By::Engine | By::Rack, _) => false,
         }
     }

@@ -7,6 +7,7 @@ use super::{
     advance::{Change, Deadlines},
     lifecycle::{self, Edge, Event, State},
     machine::{Bmc, CommissionWishes, Deployment, Machine, Owner},
+    permissions,
     user::{Role, User},
 };
 
@@ -46,7 +47,8 @@ impl Asked<'_> {
 /// May this person know of the machine?
 #[must_use]
 pub fn sees(user: &User, m: &Machine) -> bool {
-    user.role == Role::Admin || m.state != State::New
+    let granted = || user.pools.contains(&m.pool) || m.owner.is_some_and(|owner| user.holds(owner));
+    user.role == Role::Admin || (m.state != State::New && granted())
 }
 
 /// The verbs that this person may use on the machine now: nothing but unlock if it is locked.
@@ -60,7 +62,7 @@ pub fn allowed(user: &User, m: &Machine) -> Vec<&'static str> {
 }
 
 fn events(user: &User, m: &Machine) -> Vec<Event> {
-    m.state.edges().filter(|e| e.on.available() && user.may(e.by, m.owner)).map(|e| e.on).collect()
+    m.state.edges().filter(|e| e.on.available() && permissions::may(user, e, m.owner)).map(|e| e.on).collect()
 }
 
 /// The edge for a verb, if lock, table and role allow it.
@@ -75,11 +77,12 @@ pub fn edge(user: &User, m: &Machine, event: Event) -> Result<&'static Edge> {
         event: r.event,
         allowed: events(user, m),
     })?;
-    if user.may(edge.by, m.owner) {
+    if permissions::may(user, edge, m.owner) {
         return Ok(edge);
     }
     Err(Error::Denied(if user.role == Role::User && edge.by == lifecycle::By::Owner {
-        format!("machine {} is held by somebody else; only its owner or an admin may {event} it", m.name)
+        let by = if m.owner.is_some() { "somebody else" } else { "nobody" };
+        format!("machine {} is held by {by}; only its owner or an admin may {event} it", m.name)
     } else {
         format!(
             "{event} needs the role admin{}; {} is {}",

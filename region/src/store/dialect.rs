@@ -11,7 +11,11 @@ use diesel::{
     sql_types,
 };
 
-use super::{Mode, Tx, connection::AnyConnection, schema::machines};
+use super::{
+    Mode, Tx,
+    connection::AnyConnection,
+    schema::{machines, pools, projects, users},
+};
 
 type Manager = <AnyConnection as diesel::Connection>::TransactionManager;
 
@@ -65,6 +69,44 @@ pub(super) fn lock_event_log(tx: &mut Tx<'_>) -> QueryResult<()> {
 pub(super) fn lock_subnets(tx: &mut Tx<'_>) -> QueryResult<()> {
     match tx.conn {
         AnyConnection::Pg(c) => c.batch_execute("LOCK TABLE subnets IN SHARE ROW EXCLUSIVE MODE"),
+        AnyConnection::Sqlite(_) => Ok(()),
+    }
+}
+
+/// Keeps other writers from the users until the transaction ends: whether an admin is left is a question about all of them.
+pub(super) fn lock_users(tx: &mut Tx<'_>) -> QueryResult<()> {
+    match tx.conn {
+        AnyConnection::Pg(c) => c.batch_execute("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"),
+        AnyConnection::Sqlite(_) => Ok(()),
+    }
+}
+
+/// Keeps others who count what this user holds waiting until the transaction ends. Rows that name him may still be written.
+pub(super) fn lock_user(tx: &mut Tx<'_>, id: &str) -> QueryResult<()> {
+    match tx.conn {
+        AnyConnection::Pg(c) => {
+            users::table.find(id).select(users::id).for_no_key_update().first::<String>(c).optional().map(drop)
+        }
+        AnyConnection::Sqlite(_) => Ok(()),
+    }
+}
+
+/// The same for a project. `ending`: nobody may begin to name it either.
+pub(super) fn lock_project(tx: &mut Tx<'_>, id: &str, ending: bool) -> QueryResult<()> {
+    let row = projects::table.find(id).select(projects::id);
+    match tx.conn {
+        AnyConnection::Pg(c) if ending => row.for_update().first::<String>(c).optional().map(drop),
+        AnyConnection::Pg(c) => row.for_no_key_update().first::<String>(c).optional().map(drop),
+        AnyConnection::Sqlite(_) => Ok(()),
+    }
+}
+
+/// Keeps a pool from changing until the transaction ends. `shared`: others may hold it so too.
+pub(super) fn lock_pool(tx: &mut Tx<'_>, id: &str, shared: bool) -> QueryResult<()> {
+    let row = pools::table.find(id).select(pools::id);
+    match tx.conn {
+        AnyConnection::Pg(c) if shared => row.for_share().first::<String>(c).optional().map(drop),
+        AnyConnection::Pg(c) => row.for_update().first::<String>(c).optional().map(drop),
         AnyConnection::Sqlite(_) => Ok(()),
     }
 }

@@ -8,12 +8,14 @@ use diesel::{
 };
 use farrier_common::{
     clock::{Clock, Timestamp},
-    id::MachineId,
+    id::{MachineId, PoolId},
 };
 
 use crate::domain::{
     Result,
     event::{EventKind, LoggedEvent, NewEvent},
+    lifecycle::State,
+    machine::Owner,
 };
 
 use super::{
@@ -53,18 +55,24 @@ struct NewRow {
     reason: String,
 }
 
-/// A row, and name and pool of its machine as they are now.
-type Joined = (Row, Option<String>, Option<String>);
+/// Name, state, pool, owner and owning project of the machine, as they are now.
+type Now = (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 
-impl TryFrom<Joined> for LoggedEvent {
+impl TryFrom<(Row, Now)> for LoggedEvent {
     type Error = StoreError;
 
-    fn try_from((row, machine_name, pool): Joined) -> Outcome<Self> {
+    fn try_from((row, (machine_name, state, pool, owner, project)): (Row, Now)) -> Outcome<Self> {
+        let owner = parse_option("machines.owner", owner.as_deref())?.map(Owner::User);
+        let project = parse_option("machines.owner_project", project.as_deref())?.map(Owner::Project);
+        let pool: Option<PoolId> = parse_option("machines.pool", pool.as_deref())?;
         Ok(Self {
+            // Machines that are only met are nobody's to see.
+            seen_by: pool
+                .filter(|_| state.as_deref() != Some(State::New.as_str()))
+                .map(|pool| (pool, owner.or(project))),
             revision: row.revision,
             at: utc(row.at),
             machine_name: parse_option("machines.name", machine_name.as_deref())?,
-            pool: parse_option("machines.pool", pool.as_deref())?,
             body: NewEvent {
                 kind: parse("events.kind", &row.kind)?,
                 machine: parse_option("events.machine", row.machine.as_deref())?,
@@ -196,7 +204,16 @@ fn bounds(tx: &mut Tx<'_>) -> Outcome<(i64, i64)> {
 fn after(tx: &mut Tx<'_>, revision: i64, scope: &EventScope, limit: usize) -> Outcome<Vec<LoggedEvent>> {
     let mut query = events::table
         .left_join(machines::table.on(events::machine.eq(machines::id.nullable())))
-        .select((Row::as_select(), machines::name.nullable(), machines::pool.nullable()))
+        .select((
+            Row::as_select(),
+            (
+                machines::name.nullable(),
+                machines::state.nullable(),
+                machines::pool.nullable(),
+                machines::owner.nullable(),
+                machines::owner_project.nullable(),
+            ),
+        ))
         .filter(events::revision.gt(revision))
         .order(events::revision.asc())
         .limit(rows(limit))
@@ -207,14 +224,14 @@ fn after(tx: &mut Tx<'_>, revision: i64, scope: &EventScope, limit: usize) -> Ou
     if !scope.kinds.is_empty() {
         query = query.filter(events::kind.eq_any(scope.kinds.iter().map(|k| k.as_str()).collect::<Vec<_>>()));
     }
-    query.load::<Joined>(tx.conn)?.into_iter().map(TryInto::try_into).collect()
+    query.load::<(Row, Now)>(tx.conn)?.into_iter().map(TryInto::try_into).collect()
 }
 
 /// The newest events of a machine, the newest first.
 pub(super) fn newest(tx: &mut Tx<'_>, machine: MachineId, limit: usize) -> Outcome<Vec<LoggedEvent>> {
     let of = events::table.filter(events::machine.eq(machine.to_string())).order(events::revision.desc());
     let found: Vec<Row> = of.limit(rows(limit)).select(Row::as_select()).load(tx.conn)?;
-    found.into_iter().map(|row| (row, None, None).try_into()).collect()
+    found.into_iter().map(|row| (row, (None, None, None, None, None)).try_into()).collect()
 }
 
 /// Writes what the transaction has logged; tells whether there was anything. The last thing before the commit, because

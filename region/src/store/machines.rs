@@ -27,13 +27,14 @@ use crate::domain::{
 };
 
 use super::{
-    Once, Request, Store, Tx,
+    Once, Request, Store, Tx, Visibility,
     connection::MultiBackend,
     convert::{limit as rows, naive, parse, utc},
     dialect,
     error::Outcome,
     events,
     schema::{interfaces, machines, pools, projects, racks, users},
+    visibility,
 };
 
 mod apply;
@@ -77,6 +78,8 @@ pub struct MachineFilter {
     pub states: Vec<State>,
     /// Not these.
     pub hide: Vec<State>,
+    /// Of these only those that this caller may see.
+    pub visible: Visibility,
 }
 
 /// A machine that comes to be.
@@ -175,6 +178,7 @@ impl Store {
             if let Some(after) = after {
                 query = query.filter(machines::id.gt(after.to_string()));
             }
+            let query = visibility::seen!(query, filter.visible);
             let found = query.load(tx.conn)?;
             Ok((views(tx, found)?, revision))
         })

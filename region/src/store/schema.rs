@@ -8,6 +8,7 @@ diesel::table! {
         created_at -> Timestamp,
         max_machines -> Nullable<Integer>,
         disabled -> Bool,
+        version -> BigInt,
     }
 }
 
@@ -339,6 +340,8 @@ diesel::joinable!(machines -> pools (pool));
 diesel::joinable!(machines -> projects (owner_project));
 diesel::joinable!(tokens -> users (user_id));
 diesel::joinable!(operations -> users (user_id));
+diesel::joinable!(project_members -> projects (project));
+diesel::joinable!(project_members -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     events,

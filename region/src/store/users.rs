@@ -16,13 +16,13 @@ use farrier_common::{
 use crate::domain::{
     Error, Result,
     event::NewEvent,
-    pool,
-    user::{Token, User},
+    user::{Role, Token, User, UserEdit},
 };
 
 use super::{
-    Once, Request, Store, Tx,
+    Once, Request, Store, Tx, access,
     convert::{limit as rows, naive, parse, unsigned, utc},
+    dialect,
     error::{Outcome, StoreError, unique},
     schema::{tokens, users},
 };
@@ -36,6 +36,7 @@ struct UserRow {
     created_at: NaiveDateTime,
     max_machines: Option<i32>,
     disabled: bool,
+    version: i64,
 }
 
 impl TryFrom<UserRow> for User {
@@ -49,8 +50,10 @@ impl TryFrom<UserRow> for User {
             created_at: utc(row.created_at),
             max_machines: row.max_machines.map(|n| unsigned("users.max_machines", n.into())).transpose()?,
             disabled: row.disabled,
+            version: row.version,
             projects: BTreeSet::new(),
-            pools: BTreeSet::from([pool::DEFAULT]),
+            project_names: Vec::new(),
+            pools: BTreeSet::new(),
         })
     }
 }
@@ -64,6 +67,7 @@ impl From<&User> for UserRow {
             created_at: naive(user.created_at),
             max_machines: user.max_machines.map(|n| i32::try_from(n).unwrap_or(i32::MAX)),
             disabled: user.disabled,
+            version: user.version,
         }
     }
 }
@@ -158,7 +162,7 @@ impl Store {
             }
             let named = users::table.filter(users::name.eq(text));
             let row = named.select(UserRow::as_select()).first(tx.conn).optional()?;
-            row.map(TryInto::try_into).transpose()
+            whole(tx, row)
         })
         .await
     }
@@ -173,7 +177,46 @@ impl Store {
             if let Some(after) = after {
                 page = page.filter(users::id.gt(after.to_string()));
             }
-            page.select(UserRow::as_select()).load(tx.conn)?.into_iter().map(TryInto::try_into).collect()
+            let rows = page.select(UserRow::as_select()).load(tx.conn)?.into_iter();
+            let mut users = rows.map(TryInto::try_into).collect::<Outcome<Vec<User>>>()?;
+            access::projects_of(tx, &mut users)?;
+            Ok(users)
+        })
+        .await
+    }
+
+    /// Changes a user. `etag`: he must still be at this version.
+    ///
+    /// # Errors
+    /// There is no such user, he has changed, or no enabled admin would be left.
+    pub async fn user_update<R>(
+        &self,
+        request: Option<&Request>,
+        id: UserId,
+        etag: Option<String>,
+        edit: UserEdit,
+        event: NewEvent,
+        render: R,
+    ) -> Result<Once<User>>
+    where
+        R: FnOnce(&User) -> Vec<u8> + Send + 'static,
+    {
+        self.once(request, render, move |tx| {
+            dialect::lock_users(tx)?;
+            let user = get(tx, id)?.ok_or_else(|| Error::not_found("user", id))?;
+            super::still(&format!("user {}", user.name), user.version, etag.as_deref())?;
+            let row = users::table.find(id.to_string());
+            let most = edit.max_machines.unwrap_or(user.max_machines);
+            let set = (
+                users::role.eq(edit.role.unwrap_or(user.role).as_str()),
+                users::max_machines.eq(most.map(|n| i32::try_from(n).unwrap_or(i32::MAX))),
+                users::disabled.eq(edit.disabled.unwrap_or(user.disabled)),
+                users::version.eq(user.version + 1),
+            );
+            diesel::update(row).set(set).execute(tx.conn)?;
+            still_governed(tx)?;
+            tx.log(event);
+            Ok(get(tx, id)?.ok_or_else(|| Error::not_found("user", id))?)
         })
         .await
     }
@@ -193,7 +236,7 @@ impl Store {
                 .select(UserRow::as_select())
                 .first(tx.conn)
                 .optional()?;
-            row.map(TryInto::try_into).transpose()
+            whole(tx, row)
         })
         .await
     }
@@ -274,7 +317,24 @@ impl Store {
 
 fn get(tx: &mut Tx<'_>, id: UserId) -> Outcome<Option<User>> {
     let row = users::table.find(id.to_string()).select(UserRow::as_select()).first(tx.conn).optional()?;
-    row.map(TryInto::try_into).transpose()
+    whole(tx, row)
+}
+
+/// With his projects and pools.
+fn whole(tx: &mut Tx<'_>, row: Option<UserRow>) -> Outcome<Option<User>> {
+    let Some(row) = row else { return Ok(None) };
+    access::all_of(tx, row.try_into()?).map(Some)
+}
+
+/// Is there an admin left who may call? All writers of users wait for each other, so that two do not demote one another.
+fn still_governed(tx: &mut Tx<'_>) -> Outcome<()> {
+    let admins = users::table.filter(users::role.eq(Role::Admin.as_str())).filter(users::disabled.eq(false));
+    let left: i64 = admins.count().get_result(tx.conn)?;
+    if left > 0 {
+        return Ok(());
+    }
+    let why = "he is the last admin who is enabled; make another user admin first";
+    Err(Error::Precondition(why.to_owned()).into())
 }
 
 fn get_token(tx: &mut Tx<'_>, id: TokenId) -> Outcome<Option<Token>> {

@@ -18,6 +18,7 @@ mod lists;
 mod machines;
 mod marks;
 mod people;
+mod permissions;
 mod scripts;
 mod site;
 mod storm;

@@ -9,7 +9,7 @@ use farrier_proto::{
 };
 use farrier_region::{
     api,
-    app::{App, Blobs, Policy, Tail, events::Bounds},
+    app::{App, Blobs, Policy, RateLimit, Tail, events::Bounds},
     crash::Crash,
     domain::{
         advance::{Change, Deadlines},
@@ -56,11 +56,20 @@ pub(crate) struct Rack {
 
 impl Site {
     pub(crate) async fn start() -> Self {
-        Self::with(Bounds::default(), None).await
+        Self::begin(Bounds::default(), None, RateLimit { per_second: 0, burst: 1 }).await
     }
 
     /// With other bounds for watchers, and perhaps on a PostgreSQL.
     pub(crate) async fn with(bounds: Bounds, postgres: Option<String>) -> Self {
+        Self::begin(bounds, postgres, RateLimit { per_second: 0, burst: 1 }).await
+    }
+
+    /// With a bound to how often a user may call.
+    pub(crate) async fn start_with(rate: RateLimit) -> Self {
+        Self::begin(Bounds::default(), None, rate).await
+    }
+
+    async fn begin(bounds: Bounds, postgres: Option<String>, rate: RateLimit) -> Self {
         tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::System;
@@ -84,6 +93,7 @@ impl Site {
         let policy = Policy {
             deadlines: Deadlines::new(),
             require_erase: true,
+            rate,
             advertise: address.to_string(),
             ephemeral_image: image,
             default_tests: Vec::new(),

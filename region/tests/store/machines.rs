@@ -97,7 +97,7 @@ fn are_listed_in_pages_by_state() {
         let change = Change::of(third).along(done, "test", "why not", &Deadlines::new(), world.now());
         world.store.machine_apply(None, change, 1, Extra::default(), |_| vec![]).await.unwrap();
         let list = async |states: &[State], hide: &[State], after, limit| {
-            let filter = MachineFilter { states: states.to_vec(), hide: hide.to_vec() };
+            let filter = MachineFilter { states: states.to_vec(), hide: hide.to_vec(), ..MachineFilter::default() };
             let (page, revision) = world.store.machine_list(filter, after, limit).await.unwrap();
             assert_eq!(revision, 6);
             page.into_iter().map(|v| v.machine.id).collect::<Vec<_>>()

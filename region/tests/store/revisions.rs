@@ -166,7 +166,7 @@ fn a_batch_says_how_far_the_log_is_read_with_it() {
         assert_eq!(read(0, users(), 1).await, (vec![3], 3));
         assert_eq!(read(3, users(), 1).await, (vec![], 4));
         assert_eq!(read(9, all(), 9).await, (vec![], 9), "never back");
-        assert!(world.store.event_list(0, None, None, 1).await.unwrap()[0].pool.is_some());
+        assert!(world.store.event_list(0, None, None, 1).await.unwrap()[0].seen_by.is_some());
     });
 }
 

@@ -39,5 +39,6 @@ DROP TABLE pool_grants;
 DROP TABLE pools;
 DROP TABLE project_members;
 DROP TABLE projects;
+ALTER TABLE users DROP COLUMN version;
 ALTER TABLE users DROP COLUMN disabled;
 ALTER TABLE users DROP COLUMN max_machines;

@@ -1,6 +1,7 @@
 -- People: quotas, who may call, projects, pools and who is granted them, keys for SSH, and the audit.
 ALTER TABLE users ADD COLUMN max_machines INTEGER;
 ALTER TABLE users ADD COLUMN disabled BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE users ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
 
 CREATE TABLE projects (
     id TEXT NOT NULL PRIMARY KEY,
@@ -38,6 +39,8 @@ CREATE TABLE pool_grants (
     subject TEXT NOT NULL,
     PRIMARY KEY (pool, kind, subject)
 );
+-- Every call asks what is granted to its caller.
+CREATE INDEX pool_grants_by_subject ON pool_grants (kind, subject);
 
 CREATE TABLE ssh_keys (
     id TEXT NOT NULL PRIMARY KEY,

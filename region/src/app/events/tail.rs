@@ -255,7 +255,7 @@ mod tests {
             actor: String::new(),
             reason: String::new(),
         };
-        LoggedEvent { revision, at: chrono::DateTime::UNIX_EPOCH, machine_name: None, pool: None, body }
+        LoggedEvent { revision, at: chrono::DateTime::UNIX_EPOCH, machine_name: None, seen_by: None, body }
     }
 
     fn found(ring: &Ring, revision: i64, limit: usize) -> Option<(Vec<i64>, i64)> {

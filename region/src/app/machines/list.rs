@@ -8,14 +8,8 @@ use crate::{
         App,
         context::{Listed, Page},
     },
-    domain::{
-        Error, Result,
-        filter::Filter,
-        lifecycle::State,
-        order::Order,
-        user::{Role, User},
-    },
-    store::{MachineFilter, MachineQuery, MachineView, Place},
+    domain::{Error, Result, filter::Filter, lifecycle::State, order::Order, user::User},
+    store::{MachineFilter, MachineQuery, MachineView, Place, Visibility},
 };
 
 /// Which machines are to be listed, and how.
@@ -68,8 +62,7 @@ impl App {
 
 /// What of the machines in `states` somebody may see.
 fn seen_by(user: &User, states: Vec<State>) -> MachineFilter {
-    let hide = if user.role == Role::Admin { Vec::new() } else { vec![State::New] };
-    MachineFilter { states, hide }
+    MachineFilter { states, hide: Vec::new(), visible: Visibility::of(user) }
 }
 
 fn digest(wish: &Wish) -> String {

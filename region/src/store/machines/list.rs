@@ -22,6 +22,7 @@ use crate::{
         error::Outcome,
         events,
         schema::{machines, pools, projects, racks, users},
+        visibility,
     },
 };
 
@@ -122,6 +123,7 @@ fn stretch(
     for condition in query.wanted.conjuncts().into_iter().filter_map(pushed) {
         select = select.filter(condition);
     }
+    select = visibility::seen!(select, query.filter.visible.clone());
     if let Some(place) = behind {
         select = select.filter(beyond(query.order.parts(), place));
     }

@@ -43,7 +43,7 @@ pub(super) struct MachineRow {
     details: String,
     created_at: NaiveDateTime,
     updated_at: NaiveDateTime,
-    pool: String,
+    pub(super) pool: String,
     zone: String,
     tags: String,
     owner_project: Option<String>,
@@ -57,6 +57,13 @@ pub(super) enum Detail {
     Whole,
     /// Without what is long: to be shown, never to be written.
     Short,
+}
+
+impl MachineRow {
+    /// Who holds it.
+    pub(super) fn owner(&self) -> Outcome<Option<Owner>> {
+        owner(self.owner.as_deref(), self.owner_project.as_deref())
+    }
 }
 
 impl TryFrom<(MachineRow, Vec<Interface>, Detail)> for Machine {
@@ -128,7 +135,7 @@ pub(super) struct Columns {
     details: String,
     created_at: NaiveDateTime,
     pub(super) updated_at: NaiveDateTime,
-    pool: String,
+    pub(super) pool: String,
     zone: String,
     tags: String,
     owner_project: Option<String>,

@@ -16,6 +16,7 @@ use crate::{
         Tx, boots,
         convert::naive,
         error::{Outcome, StoreError, misuse, unique},
+        quota,
         schema::{interfaces, machines},
         secrets, tasks,
     },
@@ -29,6 +30,8 @@ use super::{
 /// Inserts a machine. Of the two functions that write `state` this is the one for first states.
 pub(super) fn born(tx: &mut Tx<'_>, new: NewMachine) -> Outcome<()> {
     let machine = Machine { version: 1, ..new.machine };
+    quota::check(tx, None, machine.owner)?;
+    quota::pool_there(tx, None, machine.pool)?;
     let columns = Columns::try_from(&machine)?;
     let power = machines::power.eq(machine.power.map(|(power, _)| power.as_str()));
     let power_at = machines::power_at.eq(machine.power.map(|(_, at)| naive(at)));
@@ -53,6 +56,8 @@ fn moved(tx: &mut Tx<'_>, id: MachineId, edge: &'static Edge) -> Outcome<()> {
 /// Writes a change: the row with a new version, the state, interfaces, boot, task and events.
 pub(super) fn changed(tx: &mut Tx<'_>, row: &MachineRow, change: Change, due_at: Option<Timestamp>) -> Outcome<()> {
     let Change { machine, edge, events, boot, task } = change;
+    quota::check(tx, row.owner()?, machine.owner)?;
+    quota::pool_there(tx, Some(&row.pool), machine.pool)?;
     let mut columns = Columns::try_from(&machine)?;
     columns.version = row.version + 1;
     columns.due_at = due_at.map(naive);

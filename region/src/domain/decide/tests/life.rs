@@ -309,7 +309,7 @@ impl Life {
         if let Some(edge) = change.edge {
             prop_assert_eq!(lifecycle::next(before.state, edge.on), Ok(edge), "not an edge of the table");
             prop_assert!(edge.on.available(), "{} is not built", edge.on);
-            let his = person.map_or(edge.by == By::Engine, |p| p.may(edge.by, before.owner));
+            let his = person.map_or(edge.by == By::Engine, |p| crate::domain::permissions::may(p, edge, before.owner));
             prop_assert!(his, "{} is not for {:?}", edge.on, person.map(|p| p.role));
             after.state = edge.to;
             self.taken.insert(line(Some(edge.from), edge.on, edge.to));
