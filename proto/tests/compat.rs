@@ -157,7 +157,7 @@ fn services_and_streams_are_in_it() {
     for line in [
         "service farrier.rack.v1.RackService",
         "rpc farrier.v1.Machines/GetMachine farrier.v1.GetMachineRequest -> farrier.v1.Machine",
-        "rpc farrier.v1.Events/WatchEvents farrier.v1.WatchEventsRequest -> stream farrier.v1.Event",
+        "rpc farrier.v1.Events/WatchEvents farrier.v1.WatchEventsRequest -> stream farrier.v1.WatchEventsResponse",
     ] {
         assert!(now.contains(line), "{line}");
     }
