@@ -193,10 +193,17 @@ impl Run {
         let ulf = token.secret;
         // By name, then any: there are just as many as are asked for.
         let named = (0..MACHINES).filter(|n| n % 2 == 0).map(name);
-        for machine in named.chain((0..MACHINES / 2).map(|_| String::new())) {
+        for machine in named.chain((1..MACHINES / 2).map(|_| String::new())) {
             let ask = v1::AllocateMachineRequest { options: options(), machine, ..Default::default() };
             let _: v1::Machine = self.mutate(&ulf, "Machines/AllocateMachine", ask).await;
         }
+        let one = v1::AllocateMachinesRequest {
+            options: options(),
+            items: vec![v1::AllocationItem::default()],
+            mode: v1::BatchMode::AllOrNothing.into(),
+            ..Default::default()
+        };
+        let _: v1::AllocateMachinesResponse = self.mutate(&ulf, "Machines/AllocateMachines", one).await;
         for n in 0..MACHINES {
             let ask = v1::DeployMachineRequest {
                 options: options(),
@@ -268,6 +275,25 @@ impl Run {
 
     /// Verbs on machines that are Ready.
     async fn idle_machines(&self) {
+        let test = v1::TestMachineRequest { options: options(), machine: name(0), ..Default::default() };
+        let _: v1::Machine = self.admin("Machines/TestMachine", test).await;
+        let _: v1::Machine = self.admin("Machines/AbortMachine", abort(0)).await;
+        let over = v1::MachineVerbRequest { options: options(), machine: name(0), comment: "it is a drill".into() };
+        let _: v1::Machine = self.admin("Machines/OverrideFailedTestMachine", over).await;
+        let live = v1::AddLiveMachineRequest {
+            options: options(),
+            name: "live".to_owned(),
+            architecture: v1::Architecture::Amd64.into(),
+            macs: vec!["52:54:00:00:02:01".to_owned()],
+            ..Default::default()
+        };
+        let _: v1::AddLiveMachineResponse = self.admin("Machines/AddLiveMachine", live).await;
+        let gone = v1::DeleteMachineRequest { options: options(), machine: "live".to_owned(), ..Default::default() };
+        let _: v1::DeleteMachineResponse = self.admin("Machines/DeleteMachine", gone).await;
+        let network = prost_types::FieldMask { paths: vec!["network".to_owned()] };
+        let configure = v1::ConfigureMachineRequest { options: options(), machine: name(0), ..Default::default() };
+        let configure = v1::ConfigureMachineRequest { update_mask: Some(network), ..configure };
+        let _: v1::Machine = self.admin("Machines/ConfigureMachine", configure).await;
         let notes = prost_types::FieldMask { paths: vec!["notes".to_owned()] };
         let q = v1::UpdateMachineRequest { options: options(), machine: name(0), ..Default::default() };
         let q = v1::UpdateMachineRequest { update_mask: Some(notes), notes: "row 7".into(), ..q };
