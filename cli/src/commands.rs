@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Whoami,
     /// Machines and their life-cycle.
     #[command(subcommand)]
-    Machine(machines::Command),
+    Machine(Box<machines::Command>),
     /// One verb for many machines, at a bounded pace.
     Bulk(bulk::BulkArgs),
     /// Bulk work as it goes on.
@@ -120,7 +120,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
     match command {
         Command::Login(args) => login::login(app, args).await,
         Command::Whoami => login::whoami(app).await,
-        Command::Machine(command) => machines::run(app, command).await,
+        Command::Machine(command) => machines::run(app, *command).await,
         Command::Bulk(args) => bulk::run(app, args).await,
         Command::Operation(command) => operations::run(app, command).await,
         Command::Watch(args) => events::watch(app, args).await,

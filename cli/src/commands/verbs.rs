@@ -108,7 +108,6 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
         tags: args.tags,
         notes: args.notes,
         commission: Some(args.chosen.into()),
-        ..CreateMachineRequest::default()
     };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).create_machine(r).await);

@@ -26,6 +26,7 @@ impl Kind for IncidentName {
 }
 
 impl From<Error> for Status {
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of error")]
     fn from(error: Error) -> Self {
         let mut details = ErrorDetails::new();
         let mut text: String = error.to_string().chars().take(MOST_TEXT).collect();

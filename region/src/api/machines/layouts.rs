@@ -150,6 +150,7 @@ fn address<T: std::str::FromStr>(field: &str, text: &str, what: &str) -> Result<
 
 // === answers ===
 
+#[expect(clippy::ptr_arg, reason = "the type that `mutate` renders")]
 pub(super) fn cloned(results: &Vec<Cloned>) -> v1::CloneMachineResponse {
     let one = |c: &Cloned| v1::CloneResult {
         destination: c.destination.clone(),

@@ -90,7 +90,6 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         storage: details.storage.as_ref().map(layouts::storage),
         network: details.network.as_ref().map(layouts::network),
         lease_expires_at: details.lease_expires.map(time_to_wire),
-        ..v1::MachineIntent::default()
     }
 }
 
