@@ -28,4 +28,4 @@ words! {
 
 /// Words that the points come with.
 pub const CONTEXTS: &[&str] =
-    &["inventory", "write-image", "erase", "power-off", "commissioning", "deploying", "releasing"];
+    &["inventory", "write-image", "erase", "power-off", "open-ssh", "commissioning", "deploying", "releasing", "entering-rescue"];

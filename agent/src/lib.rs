@@ -17,4 +17,5 @@ pub mod machine;
 pub mod progress;
 pub mod rack;
 pub mod session;
+pub mod ssh;
 pub mod sys;

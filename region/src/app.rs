@@ -11,6 +11,7 @@ pub mod images;
 pub mod machines;
 pub mod racks;
 pub mod setup;
+pub mod ssh_keys;
 pub mod subnets;
 pub mod tokens;
 pub mod users;

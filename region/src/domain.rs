@@ -11,6 +11,8 @@ pub mod network;
 pub mod observation;
 pub mod pool;
 pub mod rack;
+pub mod rescue;
+pub mod ssh_key;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod user;

@@ -31,6 +31,7 @@ mod convert;
 mod dialect;
 mod error;
 mod events;
+mod heard;
 mod images;
 mod machines;
 mod migrations;
@@ -38,6 +39,7 @@ mod racks;
 mod requests;
 mod schema;
 mod secrets;
+mod ssh_keys;
 mod steps;
 mod subnets;
 mod tasks;
@@ -80,6 +82,7 @@ struct Inner {
     work: Notify,
     events: watch::Sender<u64>,
     changes: Arc<Changes>,
+    heard: heard::Heard,
 }
 
 /// What a transaction may do.
@@ -138,7 +141,8 @@ impl Store {
         let slots = Arc::new(Semaphore::new(connection::POOL_SIZE));
         let events = watch::Sender::new(0);
         let shared = writer.is_none();
-        let inner = Inner { pool, clock, slots, writer, work: Notify::new(), events, changes: Arc::default() };
+        let (changes, heard) = (Arc::default(), heard::Heard::new(clock.now()));
+        let inner = Inner { pool, clock, slots, writer, work: Notify::new(), events, changes, heard };
         Ok(Self { inner: Arc::new(inner), shared })
     }
 

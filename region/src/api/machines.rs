@@ -49,7 +49,8 @@ impl Machines for Api {
     async fn commission_machine(&self, request: Request<v1::CommissionMachineRequest>) -> Answer<v1::Machine> {
         self.mutate(("CommissionMachine", SHORT), request, render::machine, |app, ask, q| async move {
             let bmc = q.bmc.map(parse::bmc).transpose()?;
-            app.commission(&ask, &q.machine, bmc).await
+            let stay_up = q.commission.as_ref().is_some_and(|options| options.stay_up);
+            app.commission(&ask, &q.machine, bmc, stay_up).await
         })
         .await
     }
@@ -131,11 +132,17 @@ impl Machines for Api {
     }
 
     async fn rescue_machine(&self, request: Request<v1::RescueMachineRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "RescueMachine").await
+        self.mutate(("RescueMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.rescue(&ask, &q.machine, &q.ssh_keys, &parse::comment(&q.comment)?).await
+        })
+        .await
     }
 
     async fn exit_rescue_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "ExitRescueMachine").await
+        self.mutate(("ExitRescueMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.exit_rescue(&ask, &q.machine, &parse::comment(&q.comment)?).await
+        })
+        .await
     }
 
     async fn mark_broken_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {

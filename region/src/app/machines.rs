@@ -4,6 +4,7 @@ mod create;
 mod deploy;
 mod naming;
 mod power;
+mod rescue;
 mod user_data;
 mod verbs;
 
@@ -54,7 +55,8 @@ impl App {
     /// There is none that the caller may know of.
     pub async fn machine_get(&self, user: &User, which: &str) -> Result<MachineView> {
         let found = self.store.machine_find(which).await?;
-        found.filter(|v| rules::sees(user, &v.machine)).ok_or_else(|| Error::not_found("machine", which))
+        let found = found.filter(|v| rules::sees(user, &v.machine));
+        self.heard(found.ok_or_else(|| Error::not_found("machine", which))?).await
     }
 
     /// A page of the machines in one of `states` (empty: any), and the event log's revision when it was read.
@@ -106,8 +108,10 @@ fn next_step(m: &Machine, allowed: &[Event]) -> String {
         State::Ready => format!("nothing happens by itself until it is allocated; {may}"),
         State::Allocated => format!("nothing happens by itself until its owner deploys or releases it; {may}"),
         State::Deployed => format!("nothing happens by itself until it is released; {may}"),
-        State::Rescue
-        | State::Broken
+        State::Rescue => format!(
+            "nothing happens by itself until rescue is left, which is the way on also if its environment is lost; {may}"
+        ),
+        State::Broken
         | State::FailedCommissioning
         | State::FailedTesting
         | State::FailedDeployment

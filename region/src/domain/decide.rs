@@ -13,6 +13,7 @@ use super::{
     lifecycle::{Class, Event, Phase, State},
     machine::Machine,
     observation::{Effect, Observation, TaskKind, TaskResult, TaskStatus, Trouble, TroubleKind},
+    rescue,
 };
 
 #[cfg(test)]
@@ -54,7 +55,7 @@ pub enum Decision {
 }
 
 /// Bounds that operators may set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// How long a boot may take until the agent says hello.
     pub boot_timeout: TimeDelta,
@@ -64,6 +65,8 @@ pub struct Rules {
     pub probe_tries: u32,
     /// How long the agent has to power off in order before the BMC does it.
     pub power_off_grace: TimeDelta,
+    /// An agent that has a task and is not heard for so long is lost.
+    pub agent_silence: TimeDelta,
 }
 
 impl Default for Rules {
@@ -73,6 +76,7 @@ impl Default for Rules {
             boot_tries: 3,
             probe_tries: 5,
             power_off_grace: TimeDelta::seconds(45),
+            agent_silence: TimeDelta::seconds(90),
         }
     }
 }
@@ -94,6 +98,7 @@ pub fn asks_power(m: &Machine) -> bool {
             | Phase::Inventory
             | Phase::WriteImage
             | Phase::Erase
+            | Phase::OpenSsh
             | Phase::Finish
             | Phase::StartOs
             | Phase::AwaitOs,
@@ -111,11 +116,10 @@ pub fn owes_erase(m: &Machine) -> bool {
 #[must_use]
 pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> Decision {
     if m.state.class() != Class::Working {
-        return at_rest(m, seen);
+        return at_rest(m, seen, rules, now);
     }
     if m.deadline.is_some_and(|d| now >= d) {
-        let phase = m.work.phase.map_or("before its first step", Phase::as_str);
-        return leave(Event::Timeout, format!("the deadline passed in {phase}: {}", m.reason));
+        return leave(Event::Timeout, expired(m, seen));
     }
     // A phase that the state does not have was written by another release: start over, every phase may be taken again.
     let Some(phase) = m.work.phase.filter(|p| m.state.phases().contains(p)) else { return begin(m) };
@@ -135,8 +139,9 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
         Phase::Inventory => task(m, seen, off, TaskKind::Inventory, rules, now),
         Phase::WriteImage => task(m, seen, off, TaskKind::WriteImage, rules, now),
         Phase::Erase => task(m, seen, off, TaskKind::Erase, rules, now),
+        Phase::OpenSsh => task(m, seen, off, TaskKind::OpenSsh, rules, now),
         Phase::Finish => finish(m, seen, off, rules, now),
-        Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(off)),
+        Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(m, off)),
         Phase::AwaitOs => await_os(m, seen, off, now),
     }
 }
@@ -156,8 +161,25 @@ pub fn on_trouble(m: &Machine, effect: &Effect, trouble: &Trouble, rules: &Rules
     }
 }
 
-fn at_rest(m: &Machine, seen: &Observation) -> Decision {
-    unpublished(m, seen).unwrap_or(Decision::Rest)
+/// What is known when the deadline of a state has passed: where, since when, what went wrong last, who was heard last.
+fn expired(m: &Machine, seen: &Observation) -> String {
+    let phase = m.work.phase.map_or("before its first step", Phase::as_str);
+    let time = |at: Timestamp| at.format("%F %T UTC").to_string();
+    let since = m.work.phase_since.map_or_else(String::new, |at| format!(", where it had been since {}", time(at)));
+    let error = m.work.last_error.as_ref().map_or_else(String::new, |e| format!("; last trouble: {e}"));
+    let heard = seen.boot.as_ref().and_then(|b| b.heard_at.filter(|_| b.hello));
+    let heard = heard.map_or_else(String::new, |at| format!("; its agent was heard last at {}", time(at)));
+    format!("the deadline passed in {phase}{since}: {}{error}{heard}", m.reason)
+}
+
+fn at_rest(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> Decision {
+    if let Some(publish) = unpublished(m, seen) {
+        return publish;
+    }
+    if rescue::keeps_running(m) {
+        return wait(SELDOM.min(rules.agent_silence), rescue::tell(m, seen, rules, now));
+    }
+    Decision::Rest
 }
 
 fn begin(m: &Machine) -> Decision {
@@ -192,6 +214,9 @@ fn boot(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestam
     if seen.boot.as_ref().is_some_and(|b| b.hello) {
         return enter(first_task(m), "the agent is there");
     }
+    if let Some(why) = seen.boot.as_ref().and_then(|b| b.held.as_ref()) {
+        return again(m, rules, why);
+    }
     if m.phase_age(now) >= rules.boot_timeout {
         let minutes = rules.boot_timeout.num_minutes();
         return again(m, rules, &format!("no agent within {minutes} minutes of power on"));
@@ -207,13 +232,13 @@ const fn first_task(m: &Machine) -> Phase {
     match m.state {
         State::Deploying => Phase::WriteImage,
         State::Releasing => Phase::Erase,
+        State::EnteringRescue => Phase::OpenSsh,
         State::New
         | State::Commissioning
         | State::Testing
         | State::Ready
         | State::Allocated
         | State::Deployed
-        | State::EnteringRescue
         | State::Rescue
         | State::ExitingRescue
         | State::Broken
@@ -237,9 +262,21 @@ fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rule
         Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if restarted(seen) => {
             again(m, rules, &format!("the machine started anew during {kind}"))
         }
-        Some(TaskStatus::Running(progress)) => wait(look(m, now, LOOK), format!("the agent does {kind}: {progress}")),
-        Some(TaskStatus::Pending) | None => wait(look(m, now, LOOK), format!("the agent is about to do {kind}")),
+        Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if is_silent(seen, rules, now) => {
+            let since = seen.boot.as_ref().and_then(|b| b.heard_at).unwrap_or(now).format("%F %T UTC");
+            again(m, rules, &format!("the agent was to do {kind} and has not been heard since {since}"))
+        }
+        Some(TaskStatus::Running(progress)) => {
+            wait(look(m, now, LOOK).min(rules.agent_silence), format!("the agent does {kind}: {progress}"))
+        }
+        Some(TaskStatus::Pending) | None => {
+            wait(look(m, now, LOOK).min(rules.agent_silence), format!("the agent is about to do {kind}"))
+        }
     }
+}
+
+fn is_silent(seen: &Observation, rules: &Rules, now: Timestamp) -> bool {
+    rescue::silent(seen, rules.agent_silence, now).is_some()
 }
 
 /// Did the machine come back with a spent token? Nobody goes on with its tasks then.
@@ -248,11 +285,16 @@ fn restarted(seen: &Observation) -> bool {
 }
 
 fn after_task(m: &Machine, result: &TaskResult) -> Decision {
+    // When commissioning ends the machine is switched off, or left on for people.
+    let end = if m.state == State::Commissioning && m.details.stay_up { Phase::OpenSsh } else { Phase::Finish };
     match result {
         TaskResult::Inventory { .. } if owes_erase(m) => enter(Phase::Erase, "its disks may hold an owner's data"),
-        TaskResult::Inventory { .. } => enter(Phase::Finish, "the inventory is taken"),
+        TaskResult::Inventory { .. } => enter(end, "the inventory is taken"),
         TaskResult::WriteImage { text } => enter(Phase::Finish, text.clone()),
-        TaskResult::Erase(disks) => enter(Phase::Finish, format!("{} disks are wiped, and it is proven", disks.len())),
+        TaskResult::Erase(disks) => enter(end, format!("{} disks are wiped, and it is proven", disks.len())),
+        TaskResult::OpenSsh { address, host_key } => {
+            leave(Event::Done, format!("people can log in as root at {address}, host key {host_key}"))
+        }
         TaskResult::PowerOff => enter(Phase::Finish, "the agent is done"),
     }
 }
@@ -281,6 +323,13 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
     if m.state == State::Deploying {
         return enter(Phase::StartOs, "the machine is off; its system comes next");
     }
+    if m.state == State::ExitingRescue {
+        return if m.details.rescue_from == Some(State::Deployed) {
+            enter(Phase::StartOs, "the rescue environment has ended; the installed system comes next")
+        } else {
+            back(m, "the rescue environment has ended; the machine is off")
+        };
+    }
     if owes_erase(m) {
         return enter(Phase::PowerOff, "its disks may hold an owner's data and must be wiped first");
     }
@@ -294,9 +343,19 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
     leave(Event::Done, if proven { "released; every disk was wiped, and it is proven" } else { "released" })
 }
 
-fn start_os(off: bool) -> Decision {
+/// From rescue to where the machine came from.
+fn back(m: &Machine, why: &str) -> Decision {
+    match m.details.rescue_from.and_then(rescue::way_back) {
+        Some(event) => leave(event, why),
+        None => leave(Event::Fail, "it is not known from where rescue was entered"),
+    }
+}
+
+fn start_os(m: &Machine, off: bool) -> Decision {
     if off {
         act(Effect::StartFrom(BootDevice::Disk), None)
+    } else if m.state == State::ExitingRescue {
+        back(m, "back from rescue; the installed system was started from its disk")
     } else {
         enter(Phase::AwaitOs, "the machine boots from its disk")
     }

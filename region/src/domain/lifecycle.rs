@@ -258,19 +258,19 @@ impl Event {
         match self {
             E::AddLive
             | E::Test
-            | E::Rescue
-            | E::ExitRescue
             | E::MarkBroken
             | E::MarkFixed
             | E::OverrideFailedTest
-            | E::BeginTests
+            | E::BeginTests => false,
+            E::Rescue
+            | E::ExitRescue
             | E::ReturnReady
             | E::ReturnAllocated
             | E::ReturnDeployed
             | E::ReturnBroken
             | E::ReturnFailedDeployment
-            | E::ReturnFailedReleasing => false,
-            E::Enlist
+            | E::ReturnFailedReleasing
+            | E::Enlist
             | E::Add
             | E::Commission
             | E::Abort
@@ -402,6 +402,8 @@ words! {
         WriteImage = "write-image",
         /// The agent wipes the disks and proves it.
         Erase = "erase",
+        /// The agent lets people in by SSH.
+        OpenSsh = "open-ssh",
         /// The ephemeral environment ends: boot intent to local disk, power off.
         Finish = "finish",
         /// Power on, from the disk.
@@ -417,12 +419,12 @@ impl State {
     pub const fn phases(self) -> &'static [Phase] {
         use Phase as P;
         match self {
-            S::Commissioning => &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::Finish],
+            S::Commissioning => &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::OpenSsh, P::Finish],
             S::Deploying => &[P::PowerOff, P::Boot, P::WriteImage, P::Finish, P::StartOs, P::AwaitOs],
             S::Releasing => &[P::PowerOff, P::Boot, P::Erase, P::Finish],
+            S::EnteringRescue => &[P::PowerOff, P::Boot, P::OpenSsh],
+            S::ExitingRescue => &[P::Finish, P::StartOs],
             S::Testing
-            | S::EnteringRescue
-            | S::ExitingRescue
             | S::New
             | S::Ready
             | S::Allocated

@@ -1,6 +1,7 @@
 //! What the engine may see and do.
 
 use farrier_common::{
+    clock::Timestamp,
     hardware::{BootDevice, PowerState},
     id::TaskId,
     words,
@@ -28,6 +29,10 @@ pub struct BootSeen {
     pub phoned_home: bool,
     /// The machine started anew since the agent opened its session: that agent is gone, and the next one cannot get in.
     pub restarted: bool,
+    /// When the agent was heard last. Never before this region began to listen.
+    pub heard_at: Option<Timestamp>,
+    /// The rack holds its network boot, because it led nowhere too often: what it says of that.
+    pub held: Option<String>,
     /// The last task that was made for this boot.
     pub task: Option<TaskSeen>,
 }
@@ -54,6 +59,8 @@ words! {
         Erase = "erase",
         /// Power off in order.
         PowerOff = "power-off",
+        /// Let people in by SSH, and stay.
+        OpenSsh = "open-ssh",
     }
 }
 
@@ -89,6 +96,13 @@ pub enum TaskResult {
     Erase(Vec<DiskErasure>),
     /// It is about to be off.
     PowerOff,
+    /// People can log in.
+    OpenSsh {
+        /// `host:port`.
+        address: String,
+        /// Fingerprint of the host key.
+        host_key: String,
+    },
 }
 
 /// Something outside did not do what it should.

@@ -57,6 +57,8 @@ pub struct MachineView {
     pub pool: Name,
     /// Name of the rack that serves it.
     pub rack: Option<Name>,
+    /// When the agent of its boot was heard last, where somebody has looked that up.
+    pub heard_at: Option<Timestamp>,
 }
 
 /// Which machines to list.
@@ -383,6 +385,7 @@ fn views(tx: &mut Tx<'_>, found: Vec<Joined>) -> Outcome<Vec<MachineView>> {
             rack: rack.map(|n| parse("racks.name", &n)).transpose()?,
             pool: parse("pools.name", &pool.unwrap_or_default())?,
             project: project.map(|n| parse("projects.name", &n)).transpose()?,
+            heard_at: None,
         })
     });
     each.collect()

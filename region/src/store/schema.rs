@@ -200,6 +200,7 @@ diesel::table! {
         created_at -> Timestamp,
         restarted_at -> Nullable<Timestamp>,
         heard_at -> Nullable<Timestamp>,
+        held -> Nullable<Text>,
     }
 }
 

@@ -64,6 +64,7 @@ enum Kept {
     WriteImage { text: String },
     Erase { disks: Vec<DiskErasure> },
     PowerOff,
+    OpenSsh { address: String, host_key: String },
 }
 
 #[derive(Deserialize, Serialize)]
@@ -82,6 +83,7 @@ impl From<TaskResult> for Kept {
             TaskResult::WriteImage { text } => Self::WriteImage { text },
             TaskResult::Erase(disks) => Self::Erase { disks },
             TaskResult::PowerOff => Self::PowerOff,
+            TaskResult::OpenSsh { address, host_key } => Self::OpenSsh { address, host_key },
         }
     }
 }
@@ -100,6 +102,7 @@ impl TryFrom<Kept> for TaskResult {
             Kept::WriteImage { text } => Self::WriteImage { text },
             Kept::Erase { disks } => Self::Erase(disks),
             Kept::PowerOff => Self::PowerOff,
+            Kept::OpenSsh { address, host_key } => Self::OpenSsh { address, host_key },
         })
     }
 }
@@ -268,6 +271,7 @@ fn ended(status: &TaskStatus) -> String {
     match status {
         TaskStatus::Done(TaskResult::WriteImage { text }) => format!("is done: {text}"),
         TaskStatus::Done(TaskResult::Erase(disks)) => format!("is done: disks wiped: {}", disks.len()),
+        TaskStatus::Done(TaskResult::OpenSsh { address, .. }) => format!("is done: people can log in at {address}"),
         TaskStatus::Done(TaskResult::Inventory { .. } | TaskResult::PowerOff) => "is done".to_owned(),
         TaskStatus::Failed(why) => format!("failed: {why}"),
         TaskStatus::Pending | TaskStatus::Running(_) => "goes on".to_owned(),

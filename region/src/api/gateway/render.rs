@@ -14,6 +14,7 @@ pub(super) fn order(order: Order) -> agent::NextTaskResponse {
         Work::WriteImage(write) => Task::WriteImage(write_image(*write)),
         Work::Erase { sample_permille } => Task::Erase(agent::EraseTask { sample_permille }),
         Work::PowerOff => Task::PowerOff(agent::PowerOffTask {}),
+        Work::OpenSsh { keys } => Task::OpenSsh(agent::OpenSshTask { keys }),
     };
     agent::NextTaskResponse { task_id: order.task.map(|id| id.to_string()).unwrap_or_default(), task: Some(task) }
 }

@@ -79,6 +79,9 @@ impl App {
             snapshot: (!beat.snapshot.is_empty()).then(|| clip(&beat.snapshot, 64)),
             intents: beat.intents,
         };
+        if !rack.connected(self.clock.now()) {
+            self.store.rack_is_back(rack.id);
+        }
         let holds = beat.snapshot.clone().unwrap_or_default();
         self.store.rack_heartbeat(rack.id, beat, self.clock.now()).await?;
         if !self.racks.holds_current(rack.id, &holds) {

@@ -64,7 +64,7 @@ impl GivenBmc {
 }
 
 impl App {
-    /// Learns a machine (again).
+    /// Learns a machine (again). `stay_up`: leaves it on with SSH for the caller's keys.
     ///
     /// # Errors
     /// Refused, denied, or its BMC is not known.
@@ -73,12 +73,16 @@ impl App {
         ask: &Ask<MachineView>,
         which: &str,
         bmc: Option<GivenBmc>,
+        stay_up: bool,
     ) -> Result<Once<MachineView>> {
+        let ssh = self.stay_up_keys(ask, stay_up).await?;
         let found = self.machine_get(&ask.user, which).await?;
         let rack = self.rack_if_missing(&found.machine, bmc.as_ref()).await?;
         self.change(ask, which, |asked, m| {
             let mut change = rules::commission(asked, m, bmc.as_ref().map(GivenBmc::endpoint))?;
             change.machine.rack = change.machine.rack.or(rack);
+            change.machine.details.stay_up = stay_up;
+            change.machine.details.ssh = ssh.clone();
             Ok((change, self.given_password(m, bmc.as_ref())))
         })
         .await
