@@ -27,5 +27,14 @@ words! {
 }
 
 /// Words that the points come with.
-pub const CONTEXTS: &[&str] =
-    &["inventory", "write-image", "erase", "power-off", "open-ssh", "commissioning", "deploying", "releasing", "entering-rescue"];
+pub const CONTEXTS: &[&str] = &[
+    "inventory",
+    "write-image",
+    "erase",
+    "power-off",
+    "open-ssh",
+    "commissioning",
+    "deploying",
+    "releasing",
+    "entering-rescue",
+];

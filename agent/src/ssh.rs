@@ -54,7 +54,8 @@ pub async fn open(job: &Job, task: &OpenSshTask) -> Result<OpenSshResult, TaskEr
         return Err(TaskError::failed("there is no SSH server in this ephemeral image; build it anew"));
     }
     job.progress.begin("opening SSH", "steps", 0);
-    let address = own_address(&fs::read_to_string("/proc/cmdline").map_err(TaskError::io("reading the command line"))?)?;
+    let address =
+        own_address(&fs::read_to_string("/proc/cmdline").map_err(TaskError::io("reading the command line"))?)?;
     put_keys(&task.keys).map_err(TaskError::io("writing the keys"))?;
     let public = host_key().await?;
     if !runs() {
@@ -77,7 +78,8 @@ pub async fn open(job: &Job, task: &OpenSshTask) -> Result<OpenSshResult, TaskEr
 fn own_address(cmdline: &str) -> Result<IpAddr, TaskError> {
     let rack = Options::parse(cmdline).map_err(|e| TaskError::failed(e.to_string()))?.agent;
     // Connecting a datagram socket sends nothing.
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|s| s.connect(rack).and_then(|()| s.local_addr()));
+    let socket =
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|s| s.connect(rack).and_then(|()| s.local_addr()));
     socket.map(|own| own.ip()).map_err(TaskError::io("looking for the address of this machine"))
 }
 

@@ -5,6 +5,8 @@ mod images;
 mod login;
 mod machines;
 mod racks;
+mod rescue;
+mod ssh_keys;
 mod subnets;
 mod tokens;
 mod users;
@@ -76,6 +78,9 @@ pub(crate) enum Command {
     /// Bearer tokens.
     #[command(subcommand)]
     Token(tokens::Command),
+    /// Public keys with which you enter rescue environments and machines that stay up.
+    #[command(subcommand)]
+    SshKey(ssh_keys::Command),
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.
@@ -107,6 +112,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Image(command) => images::run(app, command).await,
         Command::User(command) => users::run(app, command).await,
         Command::Token(command) => tokens::run(app, command).await,
+        Command::SshKey(command) => ssh_keys::run(app, command).await,
         Command::Completion { shell } => completion(app, shell),
     }
 }

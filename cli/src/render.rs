@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod images;
 pub(crate) mod machines;
 pub(crate) mod racks;
+pub(crate) mod ssh_keys;
 pub(crate) mod subnets;
 pub(crate) mod table;
 pub(crate) mod users;

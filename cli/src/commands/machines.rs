@@ -7,6 +7,7 @@ use farrier_proto::v1::{
 
 use super::{
     App, one_of,
+    rescue::{self, RescueArgs},
     verbs::{self, BmcArgs, DeployArgs, Label, PowerWord},
 };
 use crate::{client::SHORT, error::Error, render::machines as render, render::words, wait::WaitArgs};
@@ -50,6 +51,18 @@ pub(crate) enum Command {
     Release(ReleaseArgs),
     /// Stop the work in progress; the machine ends in the matching failed state.
     Abort {
+        /// Id or name.
+        machine: String,
+        /// Why, for the event log.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Boot the rescue environment, with SSH for your keys; disks are not touched.
+    Rescue(RescueArgs),
+    /// Leave the rescue environment; the machine returns to where it was before.
+    ExitRescue {
         /// Id or name.
         machine: String,
         /// Why, for the event log.
@@ -127,6 +140,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Deploy(args) => verbs::deploy(app, args).await,
         Command::Release(args) => verbs::release(app, args).await,
         Command::Abort { machine, comment, wait } => verbs::abort(app, machine, comment, &wait).await,
+        Command::Rescue(args) => rescue::rescue(app, args).await,
+        Command::ExitRescue { machine, comment, wait } => rescue::exit(app, machine, comment, &wait).await,
         Command::Power { action, machine } => verbs::power(app, action, machine).await,
     }
 }

@@ -192,7 +192,7 @@ pub(crate) async fn power(app: &App, action: PowerWord, machine: String) -> Resu
 // === what they share ===
 
 /// Calls, waits if that is asked for, and shows the machine as it is then, whatever the verdict.
-async fn act(
+pub(super) async fn act(
     app: &App,
     client: &Client,
     args: &WaitArgs,

@@ -38,6 +38,9 @@ pub(crate) fn json(machine: &Machine) -> Value {
         "bmc": intent.bmc.as_ref().map(bmc_json),
         "hardware": status.hardware.as_ref().map(hardware_json),
         "last_erase": status.last_erase.iter().map(erasure_json).collect::<Vec<_>>(),
+        "rescue_from": filled(&status.rescue_from),
+        "rescue_address": filled(&status.rescue_address),
+        "agent_heard_at": rfc3339(status.agent_heard_at.as_ref()),
         "labels": machine.labels,
         "etag": machine.etag,
         "created_at": rfc3339(status.created_at.as_ref()),
@@ -148,6 +151,9 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair("Reason", status.reason.clone())
         .pair("Since", age(status.since.as_ref()))
         .pair_if("Deadline", age(status.deadline.as_ref()))
+        .pair_if("Rescued from", Some(status.rescue_from.clone()))
+        .pair_if("SSH", Some(ssh(status)))
+        .pair_if("Agent heard", age(status.agent_heard_at.as_ref()))
         .pair("Power", format!("{power}{seen}"))
         .pair("Owner", intent.owner.clone())
         .pair("Image", intent.image.clone())
@@ -158,6 +164,15 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair_if("Labels", Some(labels.join(", ")))
         .pair("Created", age(status.created_at.as_ref()))
         .pair("Updated", age(status.updated_at.as_ref()))
+}
+
+/// How to log in to the ephemeral environment; empty if nobody can.
+fn ssh(status: &MachineStatus) -> String {
+    match status.rescue_address.rsplit_once(':') {
+        None => String::new(),
+        Some((host, "22")) => format!("ssh root@{host}"),
+        Some((host, port)) => format!("ssh -p {port} root@{host}"),
+    }
 }
 
 /// Why a machine is where it is, for people.
@@ -172,6 +187,9 @@ pub(crate) fn explanation_page(explanation: &Explanation, now: DateTime<Utc>, wi
         .pair("Why", status.reason.clone())
         .pair("Since", words::with_age(status.since.as_ref(), now))
         .pair("Deadline", words::with_age(status.deadline.as_ref(), now))
+        .pair_if("Rescued from", Some(status.rescue_from.clone()))
+        .pair_if("SSH", Some(ssh(&status)))
+        .pair_if("Agent heard", words::with_age(status.agent_heard_at.as_ref(), now))
         .pair("Allowed now", allowed)
         .pair("Next step", explanation.next_step.clone())
         .pair_if("Next attempt", words::with_age(explanation.next_attempt.as_ref(), now))

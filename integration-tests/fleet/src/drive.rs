@@ -12,8 +12,8 @@ use farrier_common::{
 use farrier_proto::v1::{
     AbortMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol, CommissionMachineRequest,
     CreateMachineRequest, DeployMachineRequest, Event, ExplainMachineRequest, Explanation, GetMachineRequest,
-    ListMachinesRequest, Machine, MutationOptions, PageRequest, ReleaseMachineRequest, WatchEventsRequest,
-    events_client::EventsClient, machines_client::MachinesClient,
+    ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest, ReleaseMachineRequest,
+    RescueMachineRequest, WatchEventsRequest, events_client::EventsClient, machines_client::MachinesClient,
 };
 use thiserror::Error;
 use tonic::{
@@ -228,6 +228,30 @@ impl Region {
         self.call(&what, request, |mut c, r| async move { c.abort_machine(r).await }).await
     }
 
+    /// Has the rescue environment booted.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn rescue(&self, machine: &str) -> Result<Machine, DriveError> {
+        let request = RescueMachineRequest {
+            options: once(),
+            machine: machine.to_owned(),
+            comment: String::new(),
+            ssh_keys: vec![SSH_KEY.to_owned()],
+        };
+        self.call(machine, request, |mut c, r| async move { c.rescue_machine(r).await }).await
+    }
+
+    /// Has the rescue environment left.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn exit_rescue(&self, machine: &str) -> Result<Machine, DriveError> {
+        let request =
+            MachineVerbRequest { options: once(), machine: machine.to_owned(), ..MachineVerbRequest::default() };
+        self.call(machine, request, |mut c, r| async move { c.exit_rescue_machine(r).await }).await
+    }
+
     /// Every event after `revision` (0: all), until the connection breaks.
     ///
     /// # Errors
@@ -263,6 +287,9 @@ impl Region {
         }
     }
 }
+
+/// Whose private half nobody here has: simulated machines let nobody in.
+const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl operator@lab";
 
 /// The account that a BMC came with.
 fn factory(member: &Member) -> BmcCredentials {

@@ -44,11 +44,8 @@ impl App {
     pub async fn ssh_key_add(&self, ask: &Ask<SshKeyView>, user: &str, line: &str) -> Result<Once<SshKeyView>> {
         let user = self.whose_keys(&ask.user, user).await?;
         let key = PublicKey::parse(line).map_err(|why| Error::invalid("public_key", why))?;
-        let event = noted(
-            EventKind::User,
-            ask.actor(),
-            format!("SSH key {} of user {} was added", key.fingerprint, user.name),
-        );
+        let event =
+            noted(EventKind::User, ask.actor(), format!("SSH key {} of user {} was added", key.fingerprint, user.name));
         let key = SshKey { id: SshKeyId::generate(), user: user.id, key, created_at: self.clock.now() };
         let (view, render) = (seen_as(user.name), ask.renderer());
         let rendered = view.clone();

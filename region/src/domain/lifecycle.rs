@@ -256,12 +256,7 @@ impl Event {
     #[must_use]
     pub const fn available(self) -> bool {
         match self {
-            E::AddLive
-            | E::Test
-            | E::MarkBroken
-            | E::MarkFixed
-            | E::OverrideFailedTest
-            | E::BeginTests => false,
+            E::AddLive | E::Test | E::MarkBroken | E::MarkFixed | E::OverrideFailedTest | E::BeginTests => false,
             E::Rescue
             | E::ExitRescue
             | E::ReturnReady
@@ -419,7 +414,9 @@ impl State {
     pub const fn phases(self) -> &'static [Phase] {
         use Phase as P;
         match self {
-            S::Commissioning => &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::OpenSsh, P::Finish],
+            S::Commissioning => {
+                &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::OpenSsh, P::Finish]
+            }
             S::Deploying => &[P::PowerOff, P::Boot, P::WriteImage, P::Finish, P::StartOs, P::AwaitOs],
             S::Releasing => &[P::PowerOff, P::Boot, P::Erase, P::Finish],
             S::EnteringRescue => &[P::PowerOff, P::Boot, P::OpenSsh],

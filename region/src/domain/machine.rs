@@ -319,7 +319,9 @@ mod as_optional_word {
         word.as_ref().map(ToString::to_string).serialize(to)
     }
 
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
         Option::<String>::deserialize(from)?.map(|word| word.parse().map_err(D::Error::custom)).transpose()
     }
 }

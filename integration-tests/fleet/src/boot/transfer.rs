@@ -31,6 +31,8 @@ fn copies(faults: &Faults, dice: &mut Dice) -> usize {
         | Fault::DieInWrite { .. }
         | Fault::DiskFails { .. }
         | Fault::LoseReport
+        | Fault::SshFails
+        | Fault::DieInBoot
         | Fault::BootNic { .. }
         | Fault::ClockSkew { .. }
         | Fault::Delay { .. } => None,

@@ -17,8 +17,7 @@ words! {
     Name {
         /// `fleet N [seed=] [vendors=] [firmware=] [disks=]`: so many machines, switched off.
         Fleet = "fleet",
-        /// `site [database=sqlite|postgres] [dynamic=RANGE] [poll=] [commissioning_minutes=] ...`: a region and a rack, with
-        /// deadlines as in its configuration.
+        /// `site [database=sqlite|postgres] [dynamic=RANGE] [poll=] [commissioning_minutes=] ...`: a region and a rack.
         Site = "site",
         /// `on SELECTOR`: somebody presses power buttons.
         On = "on",
@@ -34,6 +33,10 @@ words! {
         Release = "release",
         /// `abort SELECTOR`.
         Abort = "abort",
+        /// `rescue SELECTOR`: with an SSH key.
+        Rescue = "rescue",
+        /// `exit-rescue SELECTOR`.
+        ExitRescue = "exit-rescue",
         /// `refused VERB SELECTOR`: the region must refuse; records how.
         Refused = "refused",
         /// `until SELECTOR STATE [within=]`: records the states on the way.
@@ -92,6 +95,10 @@ words! {
         Release = "release",
         /// The work in progress.
         Abort = "abort",
+        /// With an SSH key.
+        Rescue = "rescue",
+        /// To where it came from.
+        ExitRescue = "exit-rescue",
     }
 }
 
@@ -268,9 +275,16 @@ pub struct SiteOptions {
 const MOST: Duration = Duration::from_mins(10);
 const WITHIN: Duration = Duration::from_mins(2);
 /// Keys of the region's deadlines.
-const DEADLINES: [&str; 4] = ["commissioning_minutes", "deploying_minutes", "releasing_minutes", "boot_minutes"];
-const SITE_KEYS: &str =
-    "database= dynamic= poll= commissioning_minutes= deploying_minutes= releasing_minutes= boot_minutes=";
+const DEADLINES: [&str; 6] = [
+    "commissioning_minutes",
+    "deploying_minutes",
+    "releasing_minutes",
+    "boot_minutes",
+    "entering_rescue_minutes",
+    "exiting_rescue_minutes",
+];
+const SITE_KEYS: &str = "database= dynamic= poll= commissioning_minutes= deploying_minutes= releasing_minutes= \
+                         boot_minutes= entering_rescue_minutes= exiting_rescue_minutes=";
 
 impl Command {
     /// Reads one line.
@@ -302,6 +316,8 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
         Name::Deploy => Command::Say(Verb::Deploy, who(words)?),
         Name::Release => Command::Say(Verb::Release, who(words)?),
         Name::Abort => Command::Say(Verb::Abort, who(words)?),
+        Name::Rescue => Command::Say(Verb::Rescue, who(words)?),
+        Name::ExitRescue => Command::Say(Verb::ExitRescue, who(words)?),
         Name::Refused => Command::Refused(words.read("which verb")?, who(words)?),
         Name::Until => {
             let (who, state) = (who(words)?, state(words)?);

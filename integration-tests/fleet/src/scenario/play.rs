@@ -323,6 +323,8 @@ impl Stage {
                     Verb::Deploy => region.deploy(&name, SYSTEM).await,
                     Verb::Release => region.release(&name).await,
                     Verb::Abort => region.abort(&name).await,
+                    Verb::Rescue => region.rescue(&name).await,
+                    Verb::ExitRescue => region.exit_rescue(&name).await,
                 }
                 .map(drop)
             }));

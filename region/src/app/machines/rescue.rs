@@ -19,7 +19,8 @@ impl App {
         comment: &str,
     ) -> Result<Once<MachineView>> {
         let keys = self.login_keys(&ask.user, "ssh_keys", given).await?;
-        self.change(ask, which, |asked, m| Ok((rules::rescue(asked, m, keys.clone(), comment)?, Extra::default()))).await
+        self.change(ask, which, |asked, m| Ok((rules::rescue(asked, m, keys.clone(), comment)?, Extra::default())))
+            .await
     }
 
     /// Leaves the rescue environment.
