@@ -173,7 +173,7 @@ mod tests {
         let key = PublicKey::parse(&format!(" {ED25519}  ann on her laptop \n")).unwrap();
         assert_eq!(key.fingerprint, "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU");
         assert_eq!(key.line, format!("{ED25519} ann on her laptop"));
-        let point = |length| [&[4][..], &vec![7; length - 1]].concat();
+        let point = |length: usize| [&[4][..], &vec![7; length - 1]].concat();
         for good in [
             line("ssh-rsa", &[&[1, 0, 1], &modulus(2048)]),
             line("ecdsa-sha2-nistp256", &[b"nistp256", &point(65)]),

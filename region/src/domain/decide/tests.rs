@@ -264,6 +264,7 @@ impl Obedient {
                 TaskKind::WriteImage => TaskResult::WriteImage { text: "written".to_owned() },
                 TaskKind::Erase => TaskResult::Erase(vec![]),
                 TaskKind::PowerOff => TaskResult::PowerOff,
+                TaskKind::OpenSsh => TaskResult::OpenSsh { address: "10.0.0.9:22".to_owned(), host_key: String::new() },
             };
             self.boot.task = Some(TaskSeen { id: TaskId::generate(), kind, status: TaskStatus::Done(result) });
         }
@@ -326,7 +327,7 @@ proptest! {
             m.details.published = None;
         }
         let power = if on { PowerState::On } else { PowerState::Off };
-        let boot = BootSeen { hello, phoned_home: home, restarted, task: None };
+        let boot = BootSeen { hello, phoned_home: home, restarted, ..BootSeen::default() };
         let seen = Observation { power: Some(Ok(power)), boot: Some(boot), rack_connected: connected };
         let decision = decide(&m, &seen, &Rules::default(), at(now));
         prop_assert_eq!(&decision, &decide(&m, &seen, &Rules::default(), at(now)));
