@@ -165,7 +165,7 @@ fn who_has_waited_long_is_looked_at_seldom() {
     let running = with_task(TaskKind::Erase, TaskStatus::Running("1 %".to_owned()));
     check(&m, &running, 1, expect!["wait 15 s: the agent does erase: 1 %"]);
     check(&m, &running, 100, expect!["wait 50 s: the agent does erase: 1 %"]);
-    check(&m, &running, 3000, expect!["wait 120 s: the agent does erase: 1 %"]);
+    check(&m, &running, 3000, expect!["wait 90 s: the agent does erase: 1 %"]);
     let m = machine(State::Releasing, Some(Phase::Boot));
     // The end of the patience for a boot is not slept through.
     check(&m, &seen(PowerState::On), 590, expect!["wait 10 s: booting the ephemeral image: waiting for its agent"]);
