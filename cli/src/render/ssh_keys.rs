@@ -73,6 +73,9 @@ mod tests {
             created_at: Some(Timestamp { seconds: 1_800_000_000, nanos: 0 }),
         };
         expect!["SHA256:abc of ann (ssh-ed25519 ann on her laptop)"].assert_eq(&summary(&key));
-        expect![""].assert_eq(&list_table(&[key], None));
+        expect![[r#"
+            ID    USER  FINGERPRINT  CREATED               KEY
+            019a  ann   SHA256:abc   2027-01-15T08:00:00Z  ssh-ed25519 ann on her laptop"#]]
+        .assert_eq(&list_table(&[key], None));
     }
 }
