@@ -201,7 +201,6 @@ fn a_machine_for_programs() {
           "machines": [
             {
               "agent_heard_at": null,
-              "agent_heard_at": null,
               "architecture": "amd64",
               "bmc": {
                 "address": "10.9.0.7",
@@ -291,8 +290,6 @@ fn a_machine_for_programs() {
               "reason": "waits for the agent to say hello",
               "rescue_address": null,
               "rescue_from": null,
-              "rescue_address": null,
-              "rescue_from": null,
               "since": "2027-01-15T07:58:45Z",
               "state": "deploying",
               "updated_at": "2027-01-15T07:59:57Z"
@@ -303,7 +300,6 @@ fn a_machine_for_programs() {
     .assert_eq(&format!("{:#}", list_json(&[busy()], 41)));
     expect![[r#"
         {
-          "agent_heard_at": null,
           "agent_heard_at": null,
           "architecture": null,
           "bmc": null,
@@ -324,8 +320,6 @@ fn a_machine_for_programs() {
           "power_observed_at": null,
           "rack": null,
           "reason": null,
-          "rescue_address": null,
-          "rescue_from": null,
           "rescue_address": null,
           "rescue_from": null,
           "since": null,
