@@ -33,8 +33,10 @@ pub const CONTEXTS: &[&str] = &[
     "erase",
     "power-off",
     "run-scripts",
+    "open-ssh",
     "commissioning",
     "testing",
     "deploying",
     "releasing",
+    "entering-rescue",
 ];

@@ -26,6 +26,12 @@ impl Host {
         Self { sys: root.join("sys"), proc: root.join("proc"), dev: root.join("dev") }
     }
 
+    /// Is it the machine that this runs on?
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        self.sys == Path::new("/sys")
+    }
+
     /// A path in `/sys`.
     #[must_use]
     pub fn sys(&self, path: impl AsRef<Path>) -> PathBuf {

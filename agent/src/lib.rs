@@ -18,4 +18,5 @@ pub mod progress;
 pub mod rack;
 pub mod scripts;
 pub mod session;
+pub mod ssh;
 pub mod sys;

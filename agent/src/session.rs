@@ -25,7 +25,7 @@ use crate::{
     machine::{disk, inventory},
     progress::Progress,
     rack::{Rack, RackError, Session},
-    scripts,
+    scripts, ssh,
 };
 
 /// A boot that did not end as it should; the machine is to boot anew.
@@ -104,15 +104,22 @@ async fn enlist(rack: &Rack, identity: &Identity) -> Result<(), BootError> {
 pub async fn serve(rack: &Rack, session: &Session, job: &Job) -> Result<(), BootError> {
     let mut idle_since = Instant::now();
     let mut last: Option<(String, Report)> = None;
+    // People are logged in: a rack that is away, or has nothing to do, is no reason to throw them out.
+    let mut stays = false;
     for _ in 0..MOST_TASKS {
         let (task_id, task) = loop {
-            let next = rack.next_task(session).await?;
+            let next = match rack.next_task(session).await {
+                Err(RackError::Silent { .. }) if stays => continue,
+                next => next?,
+            };
             match next.task {
                 Some(Task::Idle(_)) => {}
+                // The boot is over.
+                Some(Task::PowerOff(_)) if stays && next.task_id.is_empty() => return Ok(()),
                 task if !next.task_id.is_empty() => break (next.task_id, task),
                 _ => {}
             }
-            if idle_since.elapsed() >= IDLE_PATIENCE {
+            if !stays && idle_since.elapsed() >= IDLE_PATIENCE {
                 return Err(BootError::Forgotten(IDLE_PATIENCE));
             }
             tokio::time::sleep(IDLE_PAUSE).await;
@@ -130,6 +137,7 @@ pub async fn serve(rack: &Rack, session: &Session, job: &Job) -> Result<(), Boot
         if matches!(report, Report::PowerOff(_)) {
             return Ok(());
         }
+        stays |= matches!(report, Report::OpenSsh(_));
         last = Some((task_id, report));
         idle_since = Instant::now();
     }
@@ -188,7 +196,8 @@ async fn act(job: &Job, task: Option<Task>) -> Result<Report, TaskError> {
             Ok(Report::PowerOff(PowerOffResult {}))
         }
         Some(Task::RunScripts(task)) => scripts::run(job, task).await.map(Report::RunScripts),
-        Some(Task::OpenSsh(_) | Task::Idle(_)) | None => {
+        Some(Task::OpenSsh(task)) => ssh::open(job, &task).await.map(Report::OpenSsh),
+        Some(Task::Idle(_)) | None => {
             Err(TaskError::failed("this agent does not know that task; the ephemeral image is older than the region"))
         }
     }

@@ -9,7 +9,9 @@ mod machines;
 mod marks;
 mod operations;
 mod racks;
+mod rescue;
 mod scripts;
+mod ssh_keys;
 mod subnets;
 mod tokens;
 mod users;
@@ -90,6 +92,9 @@ pub(crate) enum Command {
     /// Bearer tokens.
     #[command(subcommand)]
     Token(tokens::Command),
+    /// Public keys with which you enter rescue environments and machines that stay up.
+    #[command(subcommand)]
+    SshKey(ssh_keys::Command),
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.
@@ -131,6 +136,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Script(command) => scripts::run(app, command).await,
         Command::User(command) => users::run(app, command).await,
         Command::Token(command) => tokens::run(app, command).await,
+        Command::SshKey(command) => ssh_keys::run(app, command).await,
         Command::Completion { shell } => print_completion(app, shell),
         Command::CompleteNames { prefix } => complete_names(app, &prefix).await,
     }

@@ -12,6 +12,7 @@ pub(crate) mod machines;
 pub(crate) mod operations;
 pub(crate) mod racks;
 pub(crate) mod scripts;
+pub(crate) mod ssh_keys;
 pub(crate) mod subnets;
 pub(crate) mod table;
 pub(crate) mod users;

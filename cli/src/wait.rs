@@ -42,6 +42,10 @@ pub(crate) enum Aim {
     Deployed,
     /// The work is stopped.
     Failed,
+    /// The rescue environment runs.
+    Rescue,
+    /// Where it was before rescue.
+    Back,
 }
 
 impl Aim {
@@ -52,6 +56,8 @@ impl Aim {
             Self::Allocated => "allocated",
             Self::Deployed => "deployed",
             Self::Failed => "in a failed state",
+            Self::Rescue => "in rescue",
+            Self::Back => "back from rescue",
         }
     }
 
@@ -61,6 +67,8 @@ impl Aim {
             Self::Allocated => state == MachineState::Allocated,
             Self::Deployed => state == MachineState::Deployed,
             Self::Failed => motion(state) == Motion::Failed,
+            Self::Rescue => state == MachineState::Rescue,
+            Self::Back => motion(state) != Motion::Working && state != MachineState::FailedExitingRescue,
         }
     }
 }

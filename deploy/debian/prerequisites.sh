@@ -16,7 +16,7 @@ emulator="qemu-system-x86 seabios ovmf ipxe-qemu"
 # images: ephemeral and disk
 packages="$packages mmdebstrap debian-archive-keyring busybox-static cpio zstd xz-utils mtools dosfstools fdisk e2fsprogs grub-common grub-pc-bin"
 # other people's clients, as second opinions
-packages="$packages ipmitool freeipmi-tools atftp tftp-hpa udhcpc curl jq python3-venv dnsmasq-base"
+packages="$packages ipmitool openssh-client freeipmi-tools atftp tftp-hpa udhcpc curl jq python3-venv dnsmasq-base"
 
 # absent PACKAGE... : those that are not installed
 absent() {

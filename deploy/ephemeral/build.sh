@@ -67,7 +67,7 @@ done
 [[ $level =~ ^([1-9]|1[0-9])$ ]] || fail "--level must be 1 to 19, not $level"
 [ -r "$keyring" ] || fail "--keyring: cannot read $keyring"
 PATH=$PATH:/usr/sbin:/sbin
-for tool in apt-get apt-cache dpkg dpkg-deb depmod cpio zstd xz sha256sum; do
+for tool in apt-get apt-cache dpkg dpkg-deb depmod cpio zstd xz sha256sum objdump; do
     command -v "$tool" >/dev/null || fail "$tool is not installed"
 done
 
@@ -172,6 +172,45 @@ pick_modules() {
     rm -f "$to"/modules.*.bin "$to"/modules.{order,builtin.modinfo,devname,symbols}
 }
 
+# The SSH server of the rescue environment, and the libraries that it needs; keys alone open it.
+ssh_server() {
+    local tree=$1 package program library from=$work/ssh
+    for package in dropbear-bin libc6 libcrypt1 libtomcrypt1 libtommath1 libgmp10 zlib1g; do unpack "$package" "$from"; done
+    for program in dropbear dropbearkey; do
+        install -m 0755 "$(find "$from/usr" -type f -name "$program" -path '*bin/*' | head -n 1)" "$tree/bin/$program"
+    done
+    mkdir -p "$tree/lib64" "$tree/lib/x86_64-linux-gnu"
+    # By name as the programs ask for them, and what those ask for in turn.
+    local todo=("$tree/bin/dropbear" "$tree/bin/dropbearkey") file
+    local -A seen=()
+    while [ ${#todo[@]} -gt 0 ]; do
+        file=${todo[0]}
+        todo=("${todo[@]:1}")
+        while read -r library; do
+            [ -z "${seen[$library]:-}" ] || continue
+            seen[$library]=1
+            file=$(find "$from/lib" "$from/usr/lib" "$from/lib64" -name "$library" 2>/dev/null | head -n 1)
+            [ -n "$file" ] || fail "no package brings $library, which the SSH server needs"
+            case $library in
+            ld-linux*) install -m 0755 "$(readlink -f "$file")" "$tree/lib64/$library" ;;
+            *) install -m 0755 "$(readlink -f "$file")" "$tree/lib/x86_64-linux-gnu/$library" ;;
+            esac
+            todo+=("$tree/lib/x86_64-linux-gnu/$library")
+        done < <([ ! -e "$file" ] || needs "$file")
+    done
+    mkdir -p "$tree/root"
+    chmod 0700 "$tree/root"
+    echo 'root:x:0:0:root:/root:/bin/sh' >"$tree/etc/passwd"
+    echo 'root:x:0:' >"$tree/etc/group"
+    echo '/bin/sh' >"$tree/etc/shells"
+}
+
+# The libraries that program or library $1 asks for by name.
+needs() {
+    objdump -p "$1" | awk '$1 == "NEEDED" { print $2 }'
+    [[ $1 != */bin/* ]] || echo ld-linux-x86-64.so.2
+}
+
 lay_tree() {
     local tree=$work/tree package
     mkdir -p "$tree"/{bin,dev,etc,proc,run,sys,tmp} "$tree/lib"
@@ -186,6 +225,7 @@ lay_tree() {
     echo '127.0.0.1 localhost' >"$tree/etc/hosts"
     echo 'hosts: files dns' >"$tree/etc/nsswitch.conf"
     pick_modules "$work/kernel" "$tree"
+    ssh_server "$tree"
     for package in $firmware; do
         unpack "$package" "$work/firmware"
     done

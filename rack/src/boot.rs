@@ -4,6 +4,7 @@
 //! intents come by nor the protocols that machines speak.
 
 pub mod answer;
+pub mod breaker;
 pub mod files;
 pub mod intent;
 pub mod script;

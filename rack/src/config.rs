@@ -29,6 +29,8 @@ pub struct Config {
     pub loaders_dir: PathBuf,
     /// Where to listen.
     pub ports: Ports,
+    /// So many network boots of one machine may lead nowhere before it is held.
+    pub boot_loop_limit: u32,
 }
 
 /// Port numbers.
@@ -68,6 +70,12 @@ struct Wire {
     http_port: Option<u16>,
     dhcp_port: Option<u16>,
     tftp_port: Option<u16>,
+    #[serde(default = "boot_loop_limit")]
+    boot_loop_limit: u32,
+}
+
+const fn boot_loop_limit() -> u32 {
+    crate::boot::breaker::LIMIT
 }
 
 fn loaders_dir() -> PathBuf {
@@ -125,6 +133,9 @@ impl Wire {
             tftp: self.tftp_port.unwrap_or(usual.tftp),
         };
         wrong.extend(ports.wrong());
+        if !(1..=100).contains(&self.boot_loop_limit) {
+            wrong.push("boot_loop_limit: must be 1 to 100".into());
+        }
         match address {
             Some(address) if wrong.is_empty() => Ok(Config {
                 data_dir: self.data_dir,
@@ -135,6 +146,7 @@ impl Wire {
                 interfaces: self.interfaces,
                 loaders_dir: self.loaders_dir,
                 ports,
+                boot_loop_limit: self.boot_loop_limit,
             }),
             _ => Err(wrong),
         }
@@ -183,9 +195,9 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named() {
-        let text = "data_dir = \"x\"\naddress = \"0.0.0.0\"\nadvertise = \"a\"\ninterfaces = [\"a/b\"]\nagent_port = 5248\ntftp_port = 0\n";
+        let text = "data_dir = \"x\"\naddress = \"0.0.0.0\"\nadvertise = \"a\"\ninterfaces = [\"a/b\"]\nagent_port = 5248\ntftp_port = 0\nboot_loop_limit = 0\n";
         let error = check(text).unwrap_err();
-        for field in ["data_dir", "address", "advertise", "interfaces", "http_port", "tftp_port"] {
+        for field in ["data_dir", "address", "advertise", "interfaces", "http_port", "tftp_port", "boot_loop_limit"] {
             assert!(error.contains(&format!("{field}:")), "{field} in {error}");
         }
     }

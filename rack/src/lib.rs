@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     blobs::Blobs,
     bmc::Bmcs,
+    boot::breaker::Breaker,
     boot::{state::BootState, steps::Steps},
     config::Config,
     crash::Crash,
@@ -102,6 +103,7 @@ pub async fn run(config: Config, clock: Clock, crash: Crash, stop: CancellationT
     };
     let opened = |path: PathBuf| move |source| RackError::Data { path, source };
     let boot = BootState::open(&data("intents")).map_err(opened(data("intents")))?.with_crash(crash.clone());
+    let boot = boot.with_breaker(Breaker::new(config.boot_loop_limit));
     let leases = Leases::open(&data("leases.json")).map_err(opened(data("leases.json")))?;
     let gateway = Gateway::new(&identity.region, &identity.credentials)?;
     let blobs = Blobs::open(data("blobs"), gateway.clone()).map_err(opened(data("blobs")))?;

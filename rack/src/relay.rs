@@ -97,6 +97,14 @@ impl Relay {
         Ok(answer)
     }
 
+    /// The region let an agent in: the machine's network boot leads somewhere.
+    fn leads_on(&self, identity: Option<&Identity>, boot_id: &str) {
+        let told = identity.into_iter().flat_map(|i| i.macs.iter().filter_map(|mac| mac.parse::<MacAddr>().ok()));
+        let of_boot = boot_id.parse::<BootId>().ok().and_then(|boot| self.boot.by_boot(boot));
+        let known = of_boot.iter().flat_map(|intent| intent.interfaces.iter().map(|i| i.mac));
+        self.boot.breaker().leads_on(told.chain(known));
+    }
+
     /// Notes what an agent did, under the interface it booted by.
     fn note(&self, identity: Option<&Identity>, boot_id: &str, text: &str) {
         let of_boot = boot_id.parse::<BootId>().ok().and_then(|boot| self.boot.by_boot(boot));
@@ -115,6 +123,9 @@ impl AgentService for Relay {
         let request = request.into_inner();
         let identity = request.identity.clone();
         let outcome = self.pass(Work::Enlist, self.gateway.enlist(request, source)).await;
+        if outcome.is_ok() {
+            self.leads_on(identity.as_ref(), "");
+        }
         let text = match &outcome {
             Ok(answer) => format!("enlisted from {source} as {}", answer.machine_name),
             Err(error) => format!("enlisting from {source} failed: {error}"),
@@ -128,6 +139,9 @@ impl AgentService for Relay {
         let request = request.into_inner();
         let (identity, boot_id) = (request.identity.clone(), request.boot_id.clone());
         let outcome = self.pass(Work::Hello, self.gateway.hello(request, source)).await;
+        if outcome.is_ok() {
+            self.leads_on(identity.as_ref(), &boot_id);
+        }
         let text = match &outcome {
             Ok(answer) => format!("hello from {source}, for {}", answer.purpose),
             Err(error) => format!("hello from {source} failed: {error}"),

@@ -17,6 +17,7 @@ pub mod projects;
 pub mod racks;
 pub mod scripts;
 pub mod setup;
+pub mod ssh_keys;
 pub mod subnets;
 pub mod tokens;
 pub mod users;

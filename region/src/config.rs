@@ -62,7 +62,13 @@ mod wire {
         pub(super) testing_minutes: Option<u32>,
         pub(super) deploying_minutes: Option<u32>,
         pub(super) releasing_minutes: Option<u32>,
+        pub(super) entering_rescue_minutes: Option<u32>,
+        pub(super) exiting_rescue_minutes: Option<u32>,
         pub(super) boot_minutes: Option<u32>,
+        pub(super) boot_tries: Option<u32>,
+        pub(super) probe_tries: Option<u32>,
+        pub(super) agent_silence_seconds: Option<u32>,
+        pub(super) power_off_grace_seconds: Option<u32>,
     }
 
     fn listen() -> String {
@@ -231,6 +237,8 @@ fn deadlines(file: &wire::Deadlines, wrong: &mut Vec<String>) -> Deadlines {
         ("testing_minutes", State::Testing, file.testing_minutes),
         ("deploying_minutes", State::Deploying, file.deploying_minutes),
         ("releasing_minutes", State::Releasing, file.releasing_minutes),
+        ("entering_rescue_minutes", State::EnteringRescue, file.entering_rescue_minutes),
+        ("exiting_rescue_minutes", State::ExitingRescue, file.exiting_rescue_minutes),
     ];
     let given = each.into_iter().filter_map(|(field, state, given)| Some((state, minutes(field, given, wrong)?)));
     given.collect::<BTreeMap<_, _>>()
@@ -238,7 +246,25 @@ fn deadlines(file: &wire::Deadlines, wrong: &mut Vec<String>) -> Deadlines {
 
 fn rules(file: &wire::Deadlines, wrong: &mut Vec<String>) -> Rules {
     let default = Rules::default();
-    Rules { boot_timeout: minutes("boot_minutes", file.boot_minutes, wrong).unwrap_or(default.boot_timeout), ..default }
+    let boot_timeout = minutes("boot_minutes", file.boot_minutes, wrong).unwrap_or(default.boot_timeout);
+    // Less than an agent takes to call again after trouble would take every hiccup for a death.
+    let silence = within("agent_silence_seconds", file.agent_silence_seconds, (60, 86_400), wrong);
+    let grace = within("power_off_grace_seconds", file.power_off_grace_seconds, (1, 3600), wrong);
+    let seconds = |given: Option<u32>| given.map(|n| TimeDelta::seconds(n.into()));
+    Rules {
+        boot_timeout,
+        boot_tries: within("boot_tries", file.boot_tries, (1, 100), wrong).unwrap_or(default.boot_tries),
+        probe_tries: within("probe_tries", file.probe_tries, (1, 100), wrong).unwrap_or(default.probe_tries),
+        agent_silence: seconds(silence).unwrap_or(default.agent_silence),
+        power_off_grace: seconds(grace).unwrap_or(default.power_off_grace),
+    }
+}
+
+fn within(field: &str, given: Option<u32>, (least, most): (u32, u32), wrong: &mut Vec<String>) -> Option<u32> {
+    if given.is_some_and(|n| !(least..=most).contains(&n)) {
+        wrong.push(format!("deadlines.{field}: must be {least} to {most}"));
+    }
+    given
 }
 
 fn minutes(field: &str, given: Option<u32>, wrong: &mut Vec<String>) -> Option<TimeDelta> {
@@ -287,7 +313,7 @@ mod tests {
         assert_eq!(example.bmc_account, least.bmc_account);
         assert_eq!(example.events_kept, least.events_kept);
         assert_eq!(example.default_tests, least.default_tests);
-        assert_eq!(example.rules.boot_timeout, least.rules.boot_timeout);
+        assert_eq!(example.rules, least.rules);
         assert_eq!(example.advertised_host(), "region.example");
         for (state, given) in &example.deadlines {
             assert_eq!(state.deadline().unwrap().as_secs(), u64::try_from(given.num_seconds()).unwrap(), "{state}");
@@ -297,7 +323,9 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
         let text = "data_dir = 'here'\nadvertise = 'region'\nlisten = 'x'\nbmc_account = 'x234567890-234567'\n\
-                    database = 'mysql://x'\npower_poll_seconds = 0\nevent_days = 36501\ndefault_tests = ['cpu', 'cpu']\n[deadlines]\nboot_minutes = 0";
+                    database = 'mysql://x'\npower_poll_seconds = 0\nevent_days = 36501\ndefault_tests = ['cpu', 'cpu']\n[deadlines]\nboot_minutes = 0\n\
+                    boot_tries = 0\nprobe_tries = 101\nagent_silence_seconds = 59\npower_off_grace_seconds = 0\n\
+                    testing_minutes = 0\nentering_rescue_minutes = 0\nexiting_rescue_minutes = 10081";
         let told = parse(text).err().unwrap().to_string();
         for field in [
             "data_dir",
@@ -309,6 +337,13 @@ mod tests {
             "event_days",
             "default_tests: cpu is given twice",
             "deadlines.boot_minutes",
+            "deadlines.boot_tries: must be 1 to 100",
+            "deadlines.probe_tries",
+            "deadlines.agent_silence_seconds: must be 60 to 86400",
+            "deadlines.power_off_grace_seconds",
+            "deadlines.testing_minutes",
+            "deadlines.entering_rescue_minutes",
+            "deadlines.exiting_rescue_minutes: must be 1 to 10080",
         ] {
             assert!(told.contains(field), "{field} in {told}");
         }

@@ -20,7 +20,9 @@ pub mod pool;
 pub mod project;
 pub mod rack;
 pub mod reason;
+pub mod rescue;
 pub mod script;
+pub mod ssh_key;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod user;

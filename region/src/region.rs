@@ -37,6 +37,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(20);
 /// How often old requests and boot steps are forgotten, and when they are old.
 const PRUNE: Duration = Duration::from_secs(3600);
+/// Between two times that it is written which agents were heard.
+const HEARD: Duration = Duration::from_secs(10);
 const REQUESTS_KEPT: TimeDelta = TimeDelta::hours(24);
 const STEPS_KEPT: TimeDelta = TimeDelta::days(30);
 
@@ -182,6 +184,7 @@ impl Region {
         self.tasks.spawn("racks", racks.clone().run_syncs(stop.clone()));
         let poll = engine::poll::run(store.clone(), racks.clone(), config.power_poll, clock.clone(), stop.clone());
         self.tasks.spawn("power poll", poll);
+        self.tasks.spawn("heartbeats", heartbeats(store.clone(), stop.clone()));
         self.tasks.spawn("events", self.app.tail.clone().run(stop.clone()));
         self.tasks.spawn("prune", prune(store.clone(), config.events_kept, clock.clone(), stop.clone()));
     }
@@ -192,6 +195,25 @@ impl Region {
             let stop = app.stop.clone();
             api::serve(app, listener, &identity, stop).await.map_err(|e| Chain(&e).to_string())
         });
+    }
+}
+
+/// Writes which agents were heard; with nobody to hear, it does nothing.
+async fn heartbeats(store: Store, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = store.heard_news() => {}
+        }
+        // What is heard meanwhile goes with it; the last of it is not worth holding up a stop.
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(HEARD) => {}
+        }
+        if let Err(e) = store.heard_write().await {
+            tracing::warn!(error = %e, "which agents were heard could not be written");
+            store.heard_again();
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod convert;
 mod dialect;
 mod error;
 mod events;
+mod heard;
 mod images;
 mod live;
 mod machines;
@@ -47,6 +48,7 @@ mod requests;
 mod schema;
 mod scripts;
 mod secrets;
+mod ssh_keys;
 mod steps;
 mod subnets;
 mod tasks;
@@ -100,6 +102,7 @@ struct Inner {
     events: watch::Sender<u64>,
     changes: Arc<Changes>,
     candidates: Arc<machines::Candidates>,
+    heard: heard::Heard,
 }
 
 /// What a transaction may do.
@@ -167,6 +170,7 @@ impl Store {
         let slots = Arc::new(Semaphore::new(connection::POOL_SIZE));
         let events = watch::Sender::new(0);
         let shared = writer.is_none();
+        let (changes, heard) = (Arc::default(), heard::Heard::new(clock.now()));
         let inner = Inner {
             pool,
             clock,
@@ -175,8 +179,9 @@ impl Store {
             work: Notify::new(),
             operations: Notify::new(),
             events,
-            changes: Arc::default(),
+            changes,
             candidates: Arc::default(),
+            heard,
         };
         Ok(Self { inner: Arc::new(inner), shared })
     }

@@ -11,6 +11,7 @@ use super::{
     allocate::{self, AllocateArgs},
     marks::{self, RemarkArgs, UpdateArgs},
     one_of,
+    rescue::{self, RescueArgs},
     scripts::{self, ChosenArgs},
     verbs::{self, BmcArgs, DeployArgs, Label, PowerWord},
 };
@@ -98,6 +99,18 @@ pub(crate) enum Command {
     Unlock(RemarkArgs),
     /// Set name, pool, zone, tags, labels or notes; what is not given stays.
     Update(UpdateArgs),
+    /// Boot the rescue environment, with SSH for your keys; disks are not touched.
+    Rescue(RescueArgs),
+    /// Leave the rescue environment; the machine returns to where it was before.
+    ExitRescue {
+        /// Id or name.
+        machine: String,
+        /// Why, for the event log.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
     /// Ask the machine's BMC for power.
     Power {
         /// What to ask; query changes nothing.
@@ -220,6 +233,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Lock(args) => marks::lock(app, args).await,
         Command::Unlock(args) => marks::unlock(app, args).await,
         Command::Update(args) => marks::update(app, args).await,
+        Command::Rescue(args) => rescue::rescue(app, args).await,
+        Command::ExitRescue { machine, comment, wait } => rescue::exit(app, machine, comment, &wait).await,
         Command::Power { action, machine } => verbs::power(app, action, machine).await,
     }
 }

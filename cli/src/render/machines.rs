@@ -46,6 +46,9 @@ pub(crate) fn json(machine: &Machine) -> Value {
         "hardware": status.hardware.as_ref().map(hardware_json),
         "script_results": status.script_results.iter().map(super::scripts::brief_json).collect::<Vec<_>>(),
         "last_erase": status.last_erase.iter().map(erasure_json).collect::<Vec<_>>(),
+        "rescue_from": filled(&status.rescue_from),
+        "rescue_address": filled(&status.rescue_address),
+        "agent_heard_at": rfc3339(status.agent_heard_at.as_ref()),
         "labels": machine.labels,
         "etag": machine.etag,
         "created_at": rfc3339(status.created_at.as_ref()),
@@ -177,6 +180,9 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair("Reason", status.reason.clone())
         .pair("Since", age(status.since.as_ref()))
         .pair_if("Deadline", age(status.deadline.as_ref()))
+        .pair_if("Rescued from", Some(status.rescue_from.clone()))
+        .pair_if("SSH", Some(ssh(status)))
+        .pair_if("Agent heard", age(status.agent_heard_at.as_ref()))
         .pair("Power", format!("{power}{seen}"))
         .pair("Owner", intent.owner.clone())
         .pair_if("Lease ends", rfc3339(intent.lease_expires_at.as_ref()))
@@ -194,6 +200,15 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair("Updated", age(status.updated_at.as_ref()))
 }
 
+/// How to log in to the ephemeral environment; empty if nobody can.
+fn ssh(status: &MachineStatus) -> String {
+    match status.rescue_address.rsplit_once(':') {
+        None => String::new(),
+        Some((host, "22")) => format!("ssh root@{host}"),
+        Some((host, port)) => format!("ssh -p {port} root@{host}"),
+    }
+}
+
 /// Why a machine is where it is, for people.
 pub(crate) fn explanation_page(explanation: &Explanation, now: DateTime<Utc>, width: Option<u16>) -> String {
     let machine = explanation.machine.clone().unwrap_or_default();
@@ -209,6 +224,9 @@ pub(crate) fn explanation_page(explanation: &Explanation, now: DateTime<Utc>, wi
         .pair("Since", words::with_age(status.since.as_ref(), now))
         .pair_if("Trouble since", words::with_age(explanation.trouble_since.as_ref(), now))
         .pair("Deadline", words::with_age(status.deadline.as_ref(), now))
+        .pair_if("Rescued from", Some(status.rescue_from.clone()))
+        .pair_if("SSH", Some(ssh(&status)))
+        .pair_if("Agent heard", words::with_age(status.agent_heard_at.as_ref(), now))
         .pair("Allowed now", allowed)
         .pair("Next step", explanation.next_step.clone())
         .pair_if("Next attempt", words::with_age(explanation.next_attempt.as_ref(), now))

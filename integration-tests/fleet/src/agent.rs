@@ -86,9 +86,9 @@ pub enum AgentError {
     /// More tasks than any boot has.
     #[error("more than {MOST_TASKS} tasks in one boot")]
     Endless,
-    /// The machine died while it wrote an image.
-    #[error("the machine died while it wrote an image")]
-    Died,
+    /// The machine died.
+    #[error("the machine died {0}")]
+    Died(&'static str),
 }
 
 const MOST_TASKS: usize = 1000;
@@ -140,6 +140,9 @@ impl Agent<'_> {
     pub async fn run(&mut self, cmdline: &str) -> Result<(), AgentError> {
         let options = Options::parse(cmdline).map_err(AgentError::Cmdline)?;
         tokio::time::sleep(self.dice.jitter(self.network.pace.of(START))).await;
+        if self.faults.take(|fault| matches!(fault, Fault::DieInBoot).then_some(())).is_some() {
+            return Err(AgentError::Died("before it said anything"));
+        }
         let (lease, from) = self.address().await.map_err(AgentError::Network)?;
         let mut rack = Rack::new(options.agent, from, self.patience.rack, self.dice.fork("rack"))?;
         let identity = self.identity(&options);
@@ -179,8 +182,10 @@ impl Agent<'_> {
         lease: &Lease,
     ) -> Result<(), AgentError> {
         let mut last: Option<(String, Report)> = None;
+        // People are logged in: it stays until it is told that the boot is over.
+        let mut stays = false;
         for _ in 0..MOST_TASKS {
-            let (task_id, task) = self.next(rack, session).await?;
+            let Some((task_id, task)) = self.next(rack, session, stays).await? else { return Ok(()) };
             // The rack hands a task out again when its report was lost on the way: only the report is to be repeated.
             let report = match last.take().filter(|(done, _)| *done == task_id) {
                 Some((_, report)) => report,
@@ -194,13 +199,19 @@ impl Agent<'_> {
             if matches!(report, Report::PowerOff(_)) {
                 return Ok(());
             }
+            stays |= matches!(report, Report::OpenSsh(_));
             last = Some((task_id, report));
         }
         Err(AgentError::Endless)
     }
 
-    /// Waits for something to do.
-    async fn next(&mut self, rack: &mut Rack, session: &Session) -> Result<(String, Option<Task>), AgentError> {
+    /// Waits for something to do; `None`: the boot is over, which only an agent that stays is interested in.
+    async fn next(
+        &mut self,
+        rack: &mut Rack,
+        session: &Session,
+        stays: bool,
+    ) -> Result<Option<(String, Option<Task>)>, AgentError> {
         let since = Instant::now();
         loop {
             let (boot_id, secret) = (session.boot_id.to_string(), session.secret.expose().clone());
@@ -208,9 +219,12 @@ impl Agent<'_> {
             let next = rack.insist("the next task", request, async |mut c, r| c.next_task(r).await).await?;
             let idle = matches!(next.task, Some(Task::Idle(_))) || next.task_id.is_empty();
             if !idle {
-                return Ok((next.task_id, next.task));
+                return Ok(Some((next.task_id, next.task)));
             }
-            if since.elapsed() >= self.patience.idle {
+            if stays && matches!(next.task, Some(Task::PowerOff(_))) {
+                return Ok(None);
+            }
+            if !stays && since.elapsed() >= self.patience.idle {
                 return Err(AgentError::Idle(self.patience.idle));
             }
             tokio::time::sleep(self.dice.jitter(self.network.pace.retry(IDLE_PAUSE))).await;
@@ -246,7 +260,7 @@ impl Agent<'_> {
         match ended {
             Ok(report) => Ok(report),
             Err(Broken::Task(reason)) => Ok(Report::Failed(TaskFailed { reason })),
-            Err(Broken::Machine) => Err(AgentError::Died),
+            Err(Broken::Machine) => Err(AgentError::Died("while it wrote an image")),
         }
     }
 
@@ -265,9 +279,8 @@ impl Agent<'_> {
             Some(Task::Erase(task)) => self.erase(&task, done).await,
             Some(Task::PowerOff(_)) => Ok(Report::PowerOff(PowerOffResult {})),
             Some(Task::RunScripts(task)) => Ok(self.run_scripts(task, done).await),
-            Some(Task::OpenSsh(_) | Task::Idle(_)) | None => {
-                Err(Broken::Task("this agent does not know that task".to_owned()))
-            }
+            Some(Task::OpenSsh(task)) => self.open_ssh(&task, lease),
+            Some(Task::Idle(_)) | None => Err(Broken::Task("this agent does not know that task".to_owned())),
         }
     }
 }

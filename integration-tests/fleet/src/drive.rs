@@ -13,8 +13,8 @@ use farrier_proto::v1::{
     AbortMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol, CommissionMachineRequest,
     CommissionOptions, CreateMachineRequest, DeployMachineRequest, ExplainMachineRequest, Explanation,
     GetMachineRequest, ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest,
-    ReleaseMachineRequest, TestMachineRequest, WatchEventsRequest, WatchEventsResponse, events_client::EventsClient,
-    machines_client::MachinesClient,
+    ReleaseMachineRequest, RescueMachineRequest, TestMachineRequest, WatchEventsRequest, WatchEventsResponse,
+    events_client::EventsClient, machines_client::MachinesClient,
 };
 use thiserror::Error;
 use tonic::{
@@ -290,6 +290,30 @@ impl Region {
         self.call(machine, because(machine), |mut c, r| async move { c.override_failed_test_machine(r).await }).await
     }
 
+    /// Has the rescue environment booted.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn rescue(&self, machine: &str) -> Result<Machine, DriveError> {
+        let request = RescueMachineRequest {
+            options: once(),
+            machine: machine.to_owned(),
+            comment: String::new(),
+            ssh_keys: vec![SSH_KEY.to_owned()],
+        };
+        self.call(machine, request, |mut c, r| async move { c.rescue_machine(r).await }).await
+    }
+
+    /// Has the rescue environment left.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn exit_rescue(&self, machine: &str) -> Result<Machine, DriveError> {
+        let request =
+            MachineVerbRequest { options: once(), machine: machine.to_owned(), ..MachineVerbRequest::default() };
+        self.call(machine, request, |mut c, r| async move { c.exit_rescue_machine(r).await }).await
+    }
+
     /// Every event after `revision` (0: all), until the connection breaks.
     ///
     /// # Errors
@@ -328,6 +352,8 @@ impl Region {
 
 /// The built-in tests, in their order.
 const TESTS: [&str; 4] = ["cpu", "memory", "disk-read", "network"];
+/// Whose private half nobody here has: simulated machines let nobody in.
+const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl operator@lab";
 
 /// The account that a BMC came with.
 fn factory(member: &Member) -> BmcCredentials {

@@ -26,6 +26,7 @@ use farrier_common::{
 use thiserror::Error;
 
 use self::{disk::Disk, view::View};
+use super::breaker::Breaker;
 use super::intent::{BlobRef, EphemeralImage, Intent, Snapshot, Subnet};
 use crate::crash::{Crash, Point, Work};
 
@@ -33,6 +34,7 @@ use crate::crash::{Crash, Point, Work};
 #[derive(Clone, Debug)]
 pub struct BootState {
     shared: Arc<Shared>,
+    breaker: Breaker,
     crash: Crash,
 }
 
@@ -71,13 +73,25 @@ impl BootState {
         let view = View::new(loaded);
         tracing::info!(intents = view.len(), snapshot = view.snapshot_id.as_deref(), "intents loaded");
         let shared = Arc::new(Shared { view: RwLock::new(view), disk: Mutex::new(disk) });
-        Ok(Self { shared, crash: Crash::default() })
+        Ok(Self { shared, breaker: Breaker::default(), crash: Crash::default() })
     }
 
     /// With a place at which tests let the rack die.
     #[must_use]
     pub fn with_crash(self, crash: Crash) -> Self {
         Self { crash, ..self }
+    }
+
+    /// With another limit of boots that lead nowhere.
+    #[must_use]
+    pub fn with_breaker(self, breaker: Breaker) -> Self {
+        Self { breaker, ..self }
+    }
+
+    /// Counts the boots that lead nowhere.
+    #[must_use]
+    pub const fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     /// The snapshot held, if any.

@@ -37,6 +37,8 @@ words! {
         Agent = "agent",
         /// The installed system.
         Os = "os",
+        /// A network boot that leads nowhere is held.
+        Loop = "loop",
     }
 }
 

@@ -181,6 +181,7 @@ impl Server {
         }
         let view = View { server: self.address, http_port: self.http_port, boot: &self.boot };
         let Outcome { reply, note, alarm } = reply::reply(request, &view, &mut self.leases.table(), now);
+        self.boot.breaker().begins(request.mac);
         if let Some(note) = note {
             if alarm {
                 tracing::warn!(mac = %request.mac, note, "a machine gets no address");

@@ -40,7 +40,9 @@ use super::{dhcp::Leases, loaders::Loaders};
 use crate::{
     blobs::Blobs,
     boot::{
-        answer::answer,
+        answer::{Answer, answer},
+        breaker::Verdict,
+        intent::Intent,
         script::{self, script},
         state::BootState,
         steps::{Step, StepKind, Steps},
@@ -192,7 +194,10 @@ async fn boot_script(
         .ok_or_else(|| (StatusCode::NOT_FOUND, "scripts are /boot/MAC.ipxe\n".to_owned()))?;
     let Shared { parts, agent_port, .. } = &*shared;
     let (intent, enlist, now) = (parts.boot.by_mac(mac), parts.boot.enlist_image(), parts.clock.now());
-    let answer = answer(intent.as_deref(), enlist.as_deref(), now);
+    let mut answer = answer(intent.as_deref(), enlist.as_deref(), now);
+    if method == Method::GET && is_held(parts, &answer, mac, intent.as_deref()) {
+        answer = Answer::LocalDisk;
+    }
     let name = intent.as_deref().map(|i| i.machine_name.as_str());
     let text = script(&answer, name, mac, ends.seen_from_machine(*agent_port)).map_err(|error| {
         tracing::error!(%mac, error = %Chain(&error), "an intent cannot be made a boot script");
@@ -203,6 +208,24 @@ async fn boot_script(
         parts.steps.record(Step::new(now, mac, intent.as_deref(), StepKind::Http, &what));
     }
     Ok(([(header::CONTENT_TYPE, "text/plain")], text).into_response())
+}
+
+/// Does this network boot lead nowhere, so that the machine is sent to its disk? Tells of it when that begins.
+fn is_held(parts: &Parts, answer: &Answer<'_>, mac: MacAddr, intent: Option<&Intent>) -> bool {
+    let Answer::Ephemeral { boot, .. } = answer else { return false };
+    let now = parts.clock.now();
+    match parts.boot.breaker().asks(mac, boot.map(|(id, _)| id), now) {
+        Verdict::Serve => false,
+        Verdict::Hold { passes, news } => {
+            if news {
+                let instead = if intent.is_some() { "it is sent to its local disk" } else { "it gets nothing to boot" };
+                let text = format!("the network boot led nowhere {passes} times (no agent said hello): {instead}");
+                tracing::warn!(%mac, text, "a network boot is held");
+                parts.steps.record(Step::new(now, mac, intent, StepKind::Loop, &text));
+            }
+            true
+        }
+    }
 }
 
 async fn loader(

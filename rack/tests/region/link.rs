@@ -44,6 +44,7 @@ fn config(dir: &Path, token: &JoinToken) -> Config {
         advertise: "127.0.0.1:5251".into(),
         interfaces: vec!["lo".into()],
         loaders_dir: "/usr/lib/ipxe".into(),
+        boot_loop_limit: 5,
         ports: Ports::default(),
     }
 }

@@ -75,6 +75,9 @@ mutations! {
     CloneMachineRequest source,
     BulkMachinesRequest verb comment,
     CancelOperationRequest operation,
+    RescueMachineRequest machine comment,
+    AddSshKeyRequest user,
+    DeleteSshKeyRequest ssh_key,
     CreateSubnetRequest name,
     CreateJoinTokenRequest rack,
     CreateImageRequest name,
@@ -247,12 +250,6 @@ impl Api {
             Once::Fresh(made) => Ok(Response::new(render(&made))),
             Once::Replay(kept) => decoded(&kept),
         }
-    }
-
-    /// A verb whose work is not built.
-    pub(super) async fn unbuilt<Q, M>(&self, request: Request<Q>, verb: &'static str) -> Answer<M> {
-        self.user(request.metadata()).await?;
-        Err(Error::Unimplemented(verb).into())
     }
 
     /// A call of a rack.

@@ -173,11 +173,17 @@ impl Machines for Api {
     }
 
     async fn rescue_machine(&self, request: Request<v1::RescueMachineRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "RescueMachine").await
+        self.mutate(("RescueMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.rescue(&ask, &q.machine, &q.ssh_keys, &parse::comment(&q.comment)?).await
+        })
+        .await
     }
 
     async fn exit_rescue_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {
-        self.unbuilt(request, "ExitRescueMachine").await
+        self.mutate(("ExitRescueMachine", SHORT), request, render::machine, |app, ask, q| async move {
+            app.exit_rescue(&ask, &q.machine, &parse::comment(&q.comment)?).await
+        })
+        .await
     }
 
     async fn mark_broken_machine(&self, request: Request<v1::MachineVerbRequest>) -> Answer<v1::Machine> {

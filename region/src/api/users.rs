@@ -10,7 +10,7 @@ use super::{
     words::{role_from_wire, role_to_wire, time_to_wire},
 };
 use crate::{
-    app::tokens::TokenView,
+    app::{ssh_keys::SshKeyView, tokens::TokenView},
     domain::{
         Error,
         user::{User, UserEdit},
@@ -53,15 +53,26 @@ impl Users for Api {
     }
 
     async fn list_ssh_keys(&self, request: Request<v1::ListSshKeysRequest>) -> Answer<v1::ListSshKeysResponse> {
-        self.unbuilt(request, "ListSshKeys").await
+        self.read(request, |app, user, q| async move {
+            let listed = app.ssh_key_list(&user, &q.user, &parse::page(q.page)?).await?;
+            let next_page_token = parse::next_token(&listed);
+            Ok(v1::ListSshKeysResponse { ssh_keys: listed.items.iter().map(ssh_key).collect(), next_page_token })
+        })
+        .await
     }
 
     async fn add_ssh_key(&self, request: Request<v1::AddSshKeyRequest>) -> Answer<v1::SshKey> {
-        self.unbuilt(request, "AddSshKey").await
+        self.mutate(("AddSshKey", SHORT), request, ssh_key, |app, ask, q| async move {
+            app.ssh_key_add(&ask, &q.user, &q.public_key).await
+        })
+        .await
     }
 
     async fn delete_ssh_key(&self, request: Request<v1::DeleteSshKeyRequest>) -> Answer<v1::SshKey> {
-        self.unbuilt(request, "DeleteSshKey").await
+        self.mutate(("DeleteSshKey", SHORT), request, ssh_key, |app, ask, q| async move {
+            app.ssh_key_delete(&ask, &q.ssh_key).await
+        })
+        .await
     }
 }
 
@@ -118,5 +129,15 @@ fn token(view: &TokenView) -> v1::Token {
         created_at: Some(time_to_wire(view.token.created_at)),
         expires_at: view.token.expires_at.map(time_to_wire),
         revoked: view.token.revoked,
+    }
+}
+
+fn ssh_key(view: &SshKeyView) -> v1::SshKey {
+    v1::SshKey {
+        id: view.key.id.to_string(),
+        user: view.user.to_string(),
+        public_key: view.key.key.line.clone(),
+        fingerprint: view.key.key.fingerprint.clone(),
+        created_at: Some(time_to_wire(view.key.created_at)),
     }
 }

@@ -10,6 +10,7 @@ mod live;
 mod marks;
 mod naming;
 mod power;
+mod rescue;
 mod update;
 mod user_data;
 mod verbs;
@@ -69,7 +70,8 @@ impl App {
     /// There is none that the caller may know of.
     pub async fn machine_get(&self, user: &User, which: &str) -> Result<MachineView> {
         let found = self.store.machine_find(which).await?;
-        found.filter(|v| rules::sees(user, &v.machine)).ok_or_else(|| Error::not_found("machine", which))
+        let found = found.filter(|v| rules::sees(user, &v.machine));
+        self.heard(found.ok_or_else(|| Error::not_found("machine", which))?).await
     }
 
     /// Why a machine is where it is, with the `size` newest entries of its timeline.
@@ -146,8 +148,10 @@ fn work_or_rest(m: &Machine, allowed: &[&str]) -> String {
         },
         State::Deployed => format!("nothing happens by itself until it is released; {may}"),
         State::Broken => format!("nothing happens by itself until it is marked fixed; {may}"),
-        State::Rescue
-        | State::FailedCommissioning
+        State::Rescue => format!(
+            "nothing happens by itself until rescue is left, which is the way on also if its environment is lost; {may}"
+        ),
+        State::FailedCommissioning
         | State::FailedTesting
         | State::FailedDeployment
         | State::FailedReleasing

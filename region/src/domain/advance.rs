@@ -8,10 +8,11 @@ use farrier_common::{
 use super::{
     decide::Decision,
     event::{EventKind, NewEvent},
-    lifecycle::{self, Edge, Event, Phase, State},
+    lifecycle::{self, Class, Edge, Event, Phase, State},
     machine::{Interface, Machine},
     observation::{Observation, TaskKind, TaskResult, TaskStatus},
     reason::Code,
+    rescue,
 };
 
 /// One transaction's worth of change of one machine.
@@ -71,6 +72,20 @@ impl Change {
             m.owner = None;
             m.details.skip_erase = false;
             m.details.recommission = false;
+        }
+        if !rescue::is_about_rescue(edge.to) {
+            m.details.rescue_from = None;
+        }
+        if matches!(edge.on, Event::Test | Event::Deploy | Event::Release | Event::Rescue | Event::MarkBroken) {
+            m.details.stay_up = false;
+        }
+        let becomes = Machine { state: edge.to, ..m.clone() };
+        if becomes.state.class() != Class::Working && !rescue::keeps_running(&becomes) {
+            m.details.ssh = rescue::Ssh::default();
+        }
+        // The deadline that its intent ended with is gone: the rack is told anew.
+        if edge.to == State::Rescue {
+            m.details.published = None;
         }
         if edge.on == Event::Recommission {
             m.owner = None;
@@ -206,6 +221,7 @@ const fn task_of(phase: Phase) -> Option<TaskKind> {
         Phase::Erase => Some(TaskKind::Erase),
         Phase::Scripts | Phase::Tests => Some(TaskKind::RunScripts),
         Phase::Finish => Some(TaskKind::PowerOff),
+        Phase::OpenSsh => Some(TaskKind::OpenSsh),
         Phase::ProbeBmc | Phase::BmcAccount | Phase::PowerOff | Phase::Boot | Phase::StartOs | Phase::AwaitOs => None,
     }
 }
@@ -239,6 +255,10 @@ fn harvest(change: &mut Change, seen: &Observation) {
         }
         // Each run is kept by the store, together with the task's end.
         TaskResult::WriteImage { .. } | TaskResult::PowerOff | TaskResult::RunScripts { .. } => {}
+        TaskResult::OpenSsh { address, host_key } => {
+            m.details.ssh.address.clone_from(address);
+            m.details.ssh.host_key.clone_from(host_key);
+        }
     }
 }
 

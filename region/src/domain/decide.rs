@@ -14,6 +14,7 @@ use super::{
     machine::Machine,
     observation::{Effect, Observation, TaskKind, TaskResult, TaskStatus, Trouble, TroubleKind},
     reason::{Code, Why},
+    rescue,
     script::verdict,
 };
 
@@ -56,7 +57,7 @@ pub enum Decision {
 }
 
 /// Bounds that operators may set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// How long a boot may take until the agent says hello.
     pub boot_timeout: TimeDelta,
@@ -66,6 +67,8 @@ pub struct Rules {
     pub probe_tries: u32,
     /// How long the agent has to power off in order before the BMC does it.
     pub power_off_grace: TimeDelta,
+    /// An agent that has a task and is not heard for so long is lost.
+    pub agent_silence: TimeDelta,
 }
 
 impl Default for Rules {
@@ -75,6 +78,7 @@ impl Default for Rules {
             boot_tries: 3,
             probe_tries: 5,
             power_off_grace: TimeDelta::seconds(45),
+            agent_silence: TimeDelta::seconds(90),
         }
     }
 }
@@ -98,6 +102,7 @@ pub fn asks_power(m: &Machine) -> bool {
             | Phase::Erase
             | Phase::Scripts
             | Phase::Tests
+            | Phase::OpenSsh
             | Phase::Finish
             | Phase::StartOs
             | Phase::AwaitOs,
@@ -115,11 +120,10 @@ pub fn owes_erase(m: &Machine) -> bool {
 #[must_use]
 pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> Decision {
     if m.state.class() != Class::Working {
-        return at_rest(m, seen, now);
+        return at_rest(m, seen, rules, now);
     }
     if m.deadline.is_some_and(|d| now >= d) {
-        let phase = m.work.phase.map_or("before its first step", Phase::as_str);
-        return leave(Event::Timeout, format!("the deadline passed in {phase}: {}", m.reason));
+        return leave(Event::Timeout, expired(m, seen));
     }
     // A phase that the state does not have was written by another release: start over, every phase may be taken again.
     let Some(phase) = m.work.phase.filter(|p| m.state.phases().contains(p)) else { return begin(m) };
@@ -143,8 +147,9 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
             act(Effect::PublishIntent, None)
         }
         Phase::Scripts | Phase::Tests => task(m, seen, off, TaskKind::RunScripts, rules, now),
+        Phase::OpenSsh => task(m, seen, off, TaskKind::OpenSsh, rules, now),
         Phase::Finish => finish(m, seen, off, rules, now),
-        Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(off)),
+        Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(m, off)),
         Phase::AwaitOs => await_os(m, seen, off, now),
     }
 }
@@ -162,14 +167,28 @@ pub fn on_trouble(m: &Machine, effect: &Effect, trouble: &Trouble, rules: &Rules
     wait(patience(m.work.attempts), why)
 }
 
-fn at_rest(m: &Machine, seen: &Observation, now: Timestamp) -> Decision {
+/// What is known when the deadline of a state has passed: where, since when, what went wrong last, who was heard last.
+fn expired(m: &Machine, seen: &Observation) -> String {
+    let phase = m.work.phase.map_or("before its first step", Phase::as_str);
+    let time = |at: Timestamp| at.format("%F %T UTC").to_string();
+    let since = m.work.phase_since.map_or_else(String::new, |at| format!(", where it had been since {}", time(at)));
+    let error = m.work.last_error.as_ref().map_or_else(String::new, |e| format!("; last trouble: {e}"));
+    let heard = seen.boot.as_ref().and_then(|b| b.heard_at.filter(|_| b.hello));
+    let heard = heard.map_or_else(String::new, |at| format!("; its agent was heard last at {}", time(at)));
+    format!("the deadline passed in {phase}{since}: {}{error}{heard}", m.reason)
+}
+
+fn at_rest(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> Decision {
     let lease = m.details.lease_expires.filter(|_| m.state == State::Allocated);
     if let Some(end) = lease.filter(|end| now >= *end) {
         let at = end.format("%F %T UTC");
         let text = format!("its lease ended at {at}, and it was not deployed by then");
         return leave(Event::Expire, Why::new(Code::LeaseEnded, text));
     }
-    match (unpublished(m, seen), lease.map(|end| end - now)) {
+    let step = unpublished(m, seen).or_else(|| {
+        rescue::keeps_running(m).then(|| wait(SELDOM.min(rules.agent_silence), rescue::tell(m, seen, rules, now)))
+    });
+    match (step, lease.map(|end| end - now)) {
         (Some(Decision::Wait { after, why }), Some(left)) => wait(after.min(left), why),
         (Some(step), _) => step,
         // The engine looks again when the lease ends; what the row tells stays.
@@ -216,6 +235,9 @@ fn boot(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestam
     if seen.boot.as_ref().is_some_and(|b| b.hello) {
         return enter(first_task(m), "the agent is there");
     }
+    if let Some(why) = seen.boot.as_ref().and_then(|b| b.held.as_ref()) {
+        return again(m, rules, &Why::new(Code::BootLoop, why.clone()));
+    }
     if m.phase_age(now) >= rules.boot_timeout {
         let minutes = rules.boot_timeout.num_minutes();
         return again(m, rules, &Why::new(Code::NoAgent, format!("no agent within {minutes} minutes of power on")));
@@ -233,12 +255,12 @@ const fn first_task(m: &Machine) -> Phase {
         State::Deploying => Phase::WriteImage,
         State::Releasing => Phase::Erase,
         State::Testing => Phase::Tests,
+        State::EnteringRescue => Phase::OpenSsh,
         State::New
         | State::Commissioning
         | State::Ready
         | State::Allocated
         | State::Deployed
-        | State::EnteringRescue
         | State::Rescue
         | State::ExitingRescue
         | State::Broken
@@ -264,9 +286,22 @@ fn task(m: &Machine, seen: &Observation, off: bool, kind: TaskKind, rules: &Rule
         Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if restarted(seen) => {
             again(m, rules, &Why::new(Code::Restarted, format!("the machine started anew during {kind}")))
         }
-        Some(TaskStatus::Running(progress)) => wait(look(m, now, LOOK), format!("the agent does {kind}: {progress}")),
-        Some(TaskStatus::Pending) | None => wait(look(m, now, LOOK), format!("the agent is about to do {kind}")),
+        Some(TaskStatus::Pending | TaskStatus::Running(_)) | None if is_silent(seen, rules, now) => {
+            let since = seen.boot.as_ref().and_then(|b| b.heard_at).unwrap_or(now).format("%F %T UTC");
+            let text = format!("the agent was to do {kind} and has not been heard since {since}");
+            again(m, rules, &Why::new(Code::AgentSilent, text))
+        }
+        Some(TaskStatus::Running(progress)) => {
+            wait(look(m, now, LOOK).min(rules.agent_silence), format!("the agent does {kind}: {progress}"))
+        }
+        Some(TaskStatus::Pending) | None => {
+            wait(look(m, now, LOOK).min(rules.agent_silence), format!("the agent is about to do {kind}"))
+        }
     }
+}
+
+fn is_silent(seen: &Observation, rules: &Rules, now: Timestamp) -> bool {
+    rescue::silent(seen, rules.agent_silence, now).is_some()
 }
 
 /// Did the machine come back with a spent token? Nobody goes on with its tasks then.
@@ -282,6 +317,9 @@ fn after_task(m: &Machine, result: &TaskResult) -> Decision {
         TaskResult::Inventory { .. } => with_scripts(m, "the inventory is taken"),
         TaskResult::WriteImage { text } => enter(Phase::Finish, text.clone()),
         TaskResult::Erase(disks) => with_scripts(m, &format!("{} disks are wiped, and it is proven", disks.len())),
+        TaskResult::OpenSsh { address, host_key } => {
+            leave(Event::Done, format!("people can log in as root at {address}, host key {host_key}"))
+        }
         TaskResult::PowerOff => enter(Phase::Finish, "the agent is done"),
         TaskResult::RunScripts { kind, outcomes } => match verdict(*kind, outcomes) {
             Ok(_) if m.state == State::Commissioning && owes_erase(m) => {
@@ -306,7 +344,9 @@ fn with_tests(m: &Machine, why: &str) -> Decision {
     if m.state == State::Commissioning && !m.details.commission.tests.is_empty() {
         return leave(Event::BeginTests, format!("{why}; tests come next"));
     }
-    enter(Phase::Finish, why)
+    // When commissioning ends the machine is switched off, or left on for people.
+    let end = if m.state == State::Commissioning && m.details.stay_up { Phase::OpenSsh } else { Phase::Finish };
+    enter(end, why)
 }
 
 /// A fresh boot, or the end if there were enough.
@@ -337,6 +377,13 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
     if owes_erase(m) && m.state == State::Testing {
         return leave(Event::Fail, "its disks may hold an owner's data: commission it, which wipes them");
     }
+    if m.state == State::ExitingRescue {
+        return if m.details.rescue_from == Some(State::Deployed) {
+            enter(Phase::StartOs, "the rescue environment has ended; the installed system comes next")
+        } else {
+            back(m, "the rescue environment has ended; the machine is off")
+        };
+    }
     if owes_erase(m) {
         let text = "its disks may hold an owner's data and must be wiped first";
         return enter(Phase::PowerOff, Why::new(Code::WipeOwed, text));
@@ -351,9 +398,19 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
     leave(Event::Done, if proven { "released; every disk was wiped, and it is proven" } else { "released" })
 }
 
-fn start_os(off: bool) -> Decision {
+/// From rescue to where the machine came from.
+fn back(m: &Machine, why: &str) -> Decision {
+    match m.details.rescue_from.and_then(rescue::way_back) {
+        Some(event) => leave(event, why),
+        None => leave(Event::Fail, "it is not known from where rescue was entered"),
+    }
+}
+
+fn start_os(m: &Machine, off: bool) -> Decision {
     if off {
         act(Effect::StartFrom(BootDevice::Disk), None)
+    } else if m.state == State::ExitingRescue {
+        back(m, "back from rescue; the installed system was started from its disk")
     } else {
         enter(Phase::AwaitOs, "the machine boots from its disk")
     }

@@ -266,8 +266,8 @@ impl Event {
             | E::ReturnDeployed
             | E::ReturnBroken
             | E::ReturnFailedDeployment
-            | E::ReturnFailedReleasing => false,
-            E::Enlist
+            | E::ReturnFailedReleasing
+            | E::Enlist
             | E::Add
             | E::AddLive
             | E::Commission
@@ -410,6 +410,8 @@ words! {
         Scripts = "scripts",
         /// The agent runs the tests that were chosen.
         Tests = "tests",
+        /// The agent lets people in by SSH.
+        OpenSsh = "open-ssh",
         /// The ephemeral environment ends: boot intent to local disk, power off.
         Finish = "finish",
         /// Power on, from the disk.
@@ -425,15 +427,23 @@ impl State {
     pub const fn phases(self) -> &'static [Phase] {
         use Phase as P;
         match self {
-            S::Commissioning => {
-                &[P::ProbeBmc, P::BmcAccount, P::PowerOff, P::Boot, P::Inventory, P::Erase, P::Scripts, P::Finish]
-            }
+            S::Commissioning => &[
+                P::ProbeBmc,
+                P::BmcAccount,
+                P::PowerOff,
+                P::Boot,
+                P::Inventory,
+                P::Erase,
+                P::Scripts,
+                P::OpenSsh,
+                P::Finish,
+            ],
             S::Testing => &[P::PowerOff, P::Boot, P::Tests, P::Finish],
             S::Deploying => &[P::PowerOff, P::Boot, P::WriteImage, P::Finish, P::StartOs, P::AwaitOs],
             S::Releasing => &[P::PowerOff, P::Boot, P::Erase, P::Finish],
-            S::EnteringRescue
-            | S::ExitingRescue
-            | S::New
+            S::EnteringRescue => &[P::PowerOff, P::Boot, P::OpenSsh],
+            S::ExitingRescue => &[P::Finish, P::StartOs],
+            S::New
             | S::Ready
             | S::Allocated
             | S::Deployed

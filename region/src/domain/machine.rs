@@ -19,6 +19,7 @@ use super::{
     layout::{network::NetworkLayout, storage::StorageLayout},
     lifecycle::{Class, Phase, State},
     reason::Code,
+    rescue::Ssh,
 };
 
 /// One machine, as loaded from the store.
@@ -143,6 +144,13 @@ pub struct Details {
     pub lease_expires: Option<Timestamp>,
     /// What the last commissioning was to do besides, and which tests were chosen last.
     pub commission: CommissionWishes,
+    /// Where rescue was entered, and leads back to.
+    #[serde(with = "as_optional_word")]
+    pub rescue_from: Option<State>,
+    /// Who may log in to the ephemeral environment, and where.
+    pub ssh: Ssh,
+    /// It is to be left on with SSH when commissioning has ended.
+    pub stay_up: bool,
 }
 
 /// Somebody keeps everybody from a machine: see `verbs::lock`.
@@ -321,9 +329,16 @@ impl Machine {
     /// What it is to boot from now: a function of state, phase and boot alone.
     #[must_use]
     pub fn boot_target(&self) -> BootTarget {
-        let (Some(boot), Class::Working) = (self.details.boot, self.state.class()) else {
+        let (Some(boot), Class::Working | Class::Rest) = (self.details.boot, self.state.class()) else {
             return BootTarget::LocalDisk;
         };
+        // Whoever restarts in rescue does not boot a system that is being repaired: its agent is refused, and told of.
+        if self.state == State::Rescue {
+            return BootTarget::Ephemeral(boot);
+        }
+        if self.state.class() == Class::Rest {
+            return BootTarget::LocalDisk;
+        }
         match self.work.phase {
             Some(
                 Phase::PowerOff
@@ -332,8 +347,11 @@ impl Machine {
                 | Phase::WriteImage
                 | Phase::Erase
                 | Phase::Scripts
-                | Phase::Tests,
+                | Phase::Tests
+                | Phase::OpenSsh,
             ) => BootTarget::Ephemeral(boot),
+            // The system was installed in an earlier boot, and has phoned home since.
+            Some(Phase::StartOs | Phase::AwaitOs) if self.state == State::ExitingRescue => BootTarget::LocalDisk,
             Some(Phase::StartOs | Phase::AwaitOs) => BootTarget::InstalledOs(boot),
             Some(Phase::ProbeBmc | Phase::BmcAccount | Phase::Finish) | None => BootTarget::LocalDisk,
         }
@@ -381,5 +399,23 @@ mod as_word {
 
     pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// The same for a word that may be missing.
+mod as_optional_word {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(super) fn serialize<T: Display, S: Serializer>(word: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        word.as_ref().map(ToString::to_string).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
+        Option::<String>::deserialize(from)?.map(|word| word.parse().map_err(D::Error::custom)).transpose()
     }
 }

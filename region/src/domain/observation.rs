@@ -1,6 +1,7 @@
 //! What the engine may see and do.
 
 use farrier_common::{
+    clock::Timestamp,
     hardware::{BootDevice, PowerState},
     id::TaskId,
     words,
@@ -31,6 +32,10 @@ pub struct BootSeen {
     pub phoned_home: bool,
     /// The machine started anew since the agent opened its session: that agent is gone, and the next one cannot get in.
     pub restarted: bool,
+    /// When the agent was heard last. Never before this region began to listen.
+    pub heard_at: Option<Timestamp>,
+    /// The rack holds its network boot, because it led nowhere too often: what it says of that.
+    pub held: Option<String>,
     /// The last task that was made for this boot.
     pub task: Option<TaskSeen>,
 }
@@ -59,6 +64,8 @@ words! {
         PowerOff = "power-off",
         /// Run scripts or tests.
         RunScripts = "run-scripts",
+        /// Let people in by SSH, and stay.
+        OpenSsh = "open-ssh",
     }
 }
 
@@ -100,6 +107,13 @@ pub enum TaskResult {
         kind: ScriptKind,
         /// In their order.
         outcomes: Vec<Outcome>,
+    },
+    /// People can log in.
+    OpenSsh {
+        /// `host:port`.
+        address: String,
+        /// Fingerprint of the host key.
+        host_key: String,
     },
 }
 

@@ -142,6 +142,10 @@ impl Chosen {
             [] => defaults(known, default_tests)?,
             given => names("commission.tests", ScriptKind::Test, given, known)?,
         };
+        if self.stay_up && !tests.is_empty() {
+            let why = "a machine stays up after commissioning without tests: choose no tests (`none`), or leave it out";
+            return Err(Error::invalid("commission.stay_up", why));
+        }
         Ok(CommissionWishes {
             scripts: names("commission.scripts", ScriptKind::Commissioning, &self.scripts, known)?,
             tests,

@@ -39,7 +39,7 @@ impl Asked<'_> {
         format!("user:{}", self.user.name)
     }
 
-    fn go(&self, change: Change, edge: &'static Edge, why: &str) -> Change {
+    pub(super) fn go(&self, change: Change, edge: &'static Edge, why: &str) -> Change {
         change.along(edge, &self.actor(), why, self.deadlines, self.now)
     }
 }
@@ -196,7 +196,8 @@ pub fn abort(asked: &Asked<'_>, m: &Machine, comment: &str) -> Result<Change> {
     Ok(asked.go(Change::of(m.clone()), edge, &why))
 }
 
-fn said<'a>(comment: &'a str, otherwise: &'a str) -> &'a str {
+/// The comment, or what is said without one.
+pub(super) fn said<'a>(comment: &'a str, otherwise: &'a str) -> &'a str {
     if comment.trim().is_empty() { otherwise } else { comment.trim() }
 }
 

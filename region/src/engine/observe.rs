@@ -6,6 +6,7 @@ use crate::{
         lifecycle::Class,
         machine::Machine,
         observation::{BootSeen, Observation, TaskSeen},
+        rescue::keeps_running,
     },
     engine::Engine,
 };
@@ -21,13 +22,17 @@ impl Engine {
     }
 
     async fn boot_seen(&self, m: &Machine) -> Result<Option<BootSeen>> {
-        let (Some(id), Class::Working) = (m.details.boot, m.state.class()) else { return Ok(None) };
+        let (Some(id), true) = (m.details.boot, m.state.class() == Class::Working || keeps_running(m)) else {
+            return Ok(None);
+        };
         let Some(boot) = self.store.boot_get(id).await? else { return Ok(None) };
         let task = self.store.task_current(id).await?;
         Ok(Some(BootSeen {
             hello: boot.hello_at.is_some(),
             phoned_home: boot.phoned_home_at.is_some(),
             restarted: boot.restarted_at.is_some(),
+            heard_at: self.store.boot_silent_since(&boot, m.rack),
+            held: boot.held,
             task: task.map(|t| TaskSeen { id: t.id, kind: t.kind, status: t.status }),
         }))
     }

@@ -1,6 +1,7 @@
 //! What a rack is told about one machine, made from the machine's row alone.
 
-use farrier_common::{hardware::Architecture, id::BootId, secret::Secret};
+use chrono::TimeDelta;
+use farrier_common::{clock::Timestamp, hardware::Architecture, id::BootId, secret::Secret};
 use farrier_proto::rack::{self, boot_intent::Target};
 
 use super::{Inner, Racks, dial::trouble, permanent, transient};
@@ -70,7 +71,7 @@ impl Inner {
                 token: boot_token(&self.vault, boot).expose().clone(),
                 purpose: m.state.to_string(),
                 image: Some(self.ephemeral(m.architecture).await?),
-                expires_unix: m.deadline.map_or(0, |d| d.timestamp()),
+                expires_unix: expires(m).timestamp(),
             }),
         };
         Ok(rack::BootIntent {
@@ -103,6 +104,13 @@ impl Inner {
             extra_cmdline: String::new(),
         })
     }
+}
+
+/// Nothing destructive starts from a stale intent. Rescue has no end of its own, and in it nothing starts at all: an agent
+/// that comes with the spent token is refused.
+fn expires(m: &Machine) -> Timestamp {
+    const RESCUE: TimeDelta = TimeDelta::days(3650);
+    m.deadline.unwrap_or(m.since + RESCUE)
 }
 
 fn blob(image: &Image, role: BlobRole) -> Option<rack::BlobRef> {

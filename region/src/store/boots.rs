@@ -39,6 +39,10 @@ pub struct BootRow {
     pub created_at: Timestamp,
     /// When the machine came back with the spent token.
     pub restarted_at: Option<Timestamp>,
+    /// When the agent was heard last, as it was written; [`Store::boot_heard_at`] may know better.
+    pub heard_at: Option<Timestamp>,
+    /// What the rack says of this boot, if it holds it.
+    pub held: Option<String>,
 }
 
 /// What came of an agent's hello.
@@ -63,6 +67,8 @@ struct Row {
     phoned_home_at: Option<NaiveDateTime>,
     created_at: NaiveDateTime,
     restarted_at: Option<NaiveDateTime>,
+    heard_at: Option<NaiveDateTime>,
+    held: Option<String>,
 }
 
 impl TryFrom<Row> for BootRow {
@@ -78,6 +84,8 @@ impl TryFrom<Row> for BootRow {
             phoned_home_at: row.phoned_home_at.map(utc),
             created_at: utc(row.created_at),
             restarted_at: row.restarted_at.map(utc),
+            heard_at: row.heard_at.map(utc),
+            held: row.held,
         })
     }
 }
@@ -121,6 +129,23 @@ impl Store {
         .await
     }
 
+    /// Takes down that the rack holds a boot, and wakes the machine; again does nothing.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn boot_held(&self, id: BootId, why: &str) -> Result<()> {
+        let why = why.to_owned();
+        self.write(move |tx| {
+            let free = boots::table.find(id.to_string()).filter(boots::held.is_null());
+            let held = diesel::update(free).set(boots::held.eq(why)).execute(tx.conn)?;
+            match get(tx, id)? {
+                Some(boot) if held == 1 => wake(tx, boot.machine),
+                Some(_) | None => Ok(()),
+            }
+        })
+        .await
+    }
+
     /// Takes down that the installed system phoned home, and wakes the machine; again does nothing.
     ///
     /// # Errors
@@ -151,6 +176,8 @@ pub(super) fn insert(tx: &mut Tx<'_>, machine: MachineId, boot: NewBoot) -> Outc
         phoned_home_at: None,
         created_at: naive(tx.now),
         restarted_at: None,
+        heard_at: None,
+        held: None,
     };
     diesel::insert_into(boots::table).values(row).execute(tx.conn)?;
     Ok(())

@@ -69,6 +69,8 @@ pub struct MachineView {
     pub pool: Name,
     /// Name of the rack that serves it.
     pub rack: Option<Name>,
+    /// When the agent of its boot was heard last, where somebody has looked that up.
+    pub heard_at: Option<Timestamp>,
 }
 
 /// Which machines to list.
@@ -401,6 +403,7 @@ fn views_with(tx: &mut Tx<'_>, found: Vec<Joined>, detail: Detail) -> Outcome<Ve
             rack: rack.map(|n| parse("racks.name", &n)).transpose()?,
             pool: parse("pools.name", &pool.unwrap_or_default())?,
             project: project.map(|n| parse("projects.name", &n)).transpose()?,
+            heard_at: None,
         })
     });
     each.collect()

@@ -202,6 +202,7 @@ diesel::table! {
         created_at -> Timestamp,
         restarted_at -> Nullable<Timestamp>,
         heard_at -> Nullable<Timestamp>,
+        held -> Nullable<Text>,
     }
 }
 

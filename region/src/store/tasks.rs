@@ -70,6 +70,7 @@ enum Kept {
     Erase { disks: Vec<DiskErasure> },
     PowerOff,
     RunScripts { script_kind: String, ran: Vec<KeptRun> },
+    OpenSsh { address: String, host_key: String },
 }
 
 /// The verdict alone: the output is in `script_results`.
@@ -101,6 +102,7 @@ impl From<TaskResult> for Kept {
             TaskResult::RunScripts { kind, outcomes } => {
                 Self::RunScripts { script_kind: kind.to_string(), ran: outcomes.into_iter().map(Into::into).collect() }
             }
+            TaskResult::OpenSsh { address, host_key } => Self::OpenSsh { address, host_key },
         }
     }
 }
@@ -119,6 +121,7 @@ impl TryFrom<Kept> for TaskResult {
             Kept::WriteImage { text } => Self::WriteImage { text },
             Kept::Erase { disks } => Self::Erase(disks),
             Kept::PowerOff => Self::PowerOff,
+            Kept::OpenSsh { address, host_key } => Self::OpenSsh { address, host_key },
             Kept::RunScripts { script_kind, ran } => Self::RunScripts {
                 kind: parse("tasks.result", &script_kind)?,
                 outcomes: ran.into_iter().map(TryInto::try_into).collect::<Outcome<_>>()?,
@@ -269,9 +272,11 @@ impl Store {
 fn ran(result: &TaskResult) -> Option<(ScriptKind, Vec<script::Outcome>)> {
     match result {
         TaskResult::RunScripts { kind, outcomes } => Some((*kind, outcomes.clone())),
-        TaskResult::Inventory { .. } | TaskResult::WriteImage { .. } | TaskResult::Erase(_) | TaskResult::PowerOff => {
-            None
-        }
+        TaskResult::Inventory { .. }
+        | TaskResult::WriteImage { .. }
+        | TaskResult::Erase(_)
+        | TaskResult::OpenSsh { .. }
+        | TaskResult::PowerOff => None,
     }
 }
 
@@ -350,6 +355,7 @@ fn ended(status: &TaskStatus) -> String {
         TaskStatus::Done(TaskResult::RunScripts { kind, outcomes }) => {
             format!("is done: {}", script::verdict(*kind, outcomes).unwrap_or_else(|failed| failed))
         }
+        TaskStatus::Done(TaskResult::OpenSsh { address, .. }) => format!("is done: people can log in at {address}"),
         TaskStatus::Done(TaskResult::Inventory { .. } | TaskResult::PowerOff) => "is done".to_owned(),
         TaskStatus::Failed(why) => format!("failed: {why}"),
         TaskStatus::Pending | TaskStatus::Running(_) => "goes on".to_owned(),

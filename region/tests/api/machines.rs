@@ -204,15 +204,6 @@ async fn power_is_the_engines_while_it_works() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_says_so() {
-    let (site, mut machines) = ready_site().await;
-    let ask = || v1::RescueMachineRequest { options: options(), machine: "m1".to_owned(), ..Default::default() };
-    refused(machines.rescue_machine(ask()).await, Code::Unauthenticated);
-    let status = refused(machines.rescue_machine(by(&site.admin, ask())).await, Code::Unimplemented);
-    assert_eq!(status.message(), "RescueMachine is not available in this release");
-}
-
-#[tokio::test]
 async fn a_machine_is_explained() {
     let (site, mut machines) = ready_site().await;
     let ask = |timeline_size| v1::ExplainMachineRequest { machine: "m1".to_owned(), timeline_size };

@@ -202,6 +202,7 @@ fn a_machine_for_programs() {
         {
           "machines": [
             {
+              "agent_heard_at": null,
               "architecture": "amd64",
               "bmc": {
                 "address": "10.9.0.7",
@@ -294,6 +295,8 @@ fn a_machine_for_programs() {
               "power_observed_at": "2027-01-15T07:59:56Z",
               "rack": "r1",
               "reason": "waits for the agent to say hello",
+              "rescue_address": null,
+              "rescue_from": null,
               "script_results": [],
               "since": "2027-01-15T07:58:45Z",
               "state": "deploying",
@@ -307,6 +310,7 @@ fn a_machine_for_programs() {
     .assert_eq(&format!("{:#}", list_json(&[busy()], 41)));
     expect![[r#"
         {
+          "agent_heard_at": null,
           "architecture": null,
           "bmc": null,
           "created_at": null,
@@ -330,6 +334,8 @@ fn a_machine_for_programs() {
           "power_observed_at": null,
           "rack": null,
           "reason": null,
+          "rescue_address": null,
+          "rescue_from": null,
           "script_results": [],
           "since": null,
           "state": null,

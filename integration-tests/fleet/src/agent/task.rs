@@ -9,8 +9,8 @@ use chrono::TimeDelta;
 use farrier_common::secret::Secret;
 use farrier_proto::{
     agent::{
-        EraseResult, EraseTask, InventoryResult, RunScriptsResult, RunScriptsTask, ScriptOutcome, ScriptStatus,
-        WriteImageResult, WriteImageTask, report_task_request::Report,
+        EraseResult, EraseTask, InventoryResult, OpenSshResult, OpenSshTask, RunScriptsResult, RunScriptsTask,
+        ScriptOutcome, ScriptStatus, WriteImageResult, WriteImageTask, report_task_request::Report,
     },
     v1,
 };
@@ -102,6 +102,18 @@ impl Agent<'_> {
         }))
     }
 
+    /// As people would see it: where the server listens, and by which key it is known.
+    pub(super) fn open_ssh(&mut self, task: &OpenSshTask, lease: &Lease) -> Result<Report, Broken> {
+        if task.keys.is_empty() {
+            return Err(Broken::Task("keys: at least one is needed".to_owned()));
+        }
+        if self.faults.take(|fault| matches!(fault, Fault::SshFails).then_some(())).is_some() {
+            return Err(Broken::Task("the SSH server does not answer: Connection refused (os error 111)".to_owned()));
+        }
+        let host_key = format!("SHA256:{}", hex::encode(self.dice.bytes::<16>()));
+        Ok(Report::OpenSsh(OpenSshResult { address: format!("{}:22", lease.address), host_key }))
+    }
+
     pub(super) async fn erase(&mut self, task: &EraseTask, done: &Done) -> Result<Report, Broken> {
         if task.sample_permille > 1000 {
             return Err(Broken::Task("sample_permille: must be at most 1000".to_owned()));
@@ -174,6 +186,8 @@ impl Agent<'_> {
             | Fault::DiskFails { .. }
             | Fault::LoseReport
             | Fault::TestFails { .. }
+            | Fault::SshFails
+            | Fault::DieInBoot
             | Fault::BootNic { .. }
             | Fault::Delay { .. } => None,
         });
@@ -197,6 +211,8 @@ fn dies_at(faults: &Faults, size: u64) -> Option<u64> {
         | Fault::DiskFails { .. }
         | Fault::LoseReport
         | Fault::TestFails { .. }
+        | Fault::SshFails
+        | Fault::DieInBoot
         | Fault::BootNic { .. }
         | Fault::ClockSkew { .. }
         | Fault::Delay { .. } => None,

@@ -32,6 +32,8 @@ fn copies(faults: &Faults, dice: &mut Dice) -> usize {
         | Fault::DiskFails { .. }
         | Fault::LoseReport
         | Fault::TestFails { .. }
+        | Fault::SshFails
+        | Fault::DieInBoot
         | Fault::BootNic { .. }
         | Fault::ClockSkew { .. }
         | Fault::Delay { .. } => None,

@@ -109,6 +109,10 @@ words! {
         Slow = "slow",
         /// The answer to the agent's report is lost.
         LoseReport = "lose-report",
+        /// The agent cannot start its SSH server.
+        SshFails = "ssh-fails",
+        /// The machine resets before its agent says anything.
+        DieInBoot = "die-in-boot",
         /// The firmware boots from another network card first.
         BootNic = "boot-nic",
         /// Two machines have one UUID.
@@ -149,7 +153,7 @@ impl Action {
             Ok(Name::BootNic) => "nic= ",
             Ok(Name::SameUuid) => "as= ",
             Ok(Name::SwapBmc) => "with= ",
-            Ok(Name::NeverBoot | Name::LoseReport) | Err(_) => "",
+            Ok(Name::NeverBoot | Name::LoseReport | Name::SshFails | Name::DieInBoot) | Err(_) => "",
         }
     }
 
@@ -187,6 +191,8 @@ impl Action {
                 Self::Machine(Fault::Delay { stage: stage.0, by: by.length })
             }
             Name::LoseReport => Self::Machine(Fault::LoseReport),
+            Name::SshFails => Self::Machine(Fault::SshFails),
+            Name::DieInBoot => Self::Machine(Fault::DieInBoot),
             Name::BootNic => {
                 let nic: usize = words.need("nic")?;
                 let nic = nic.checked_sub(1).ok_or("nic: network cards are counted from 1")?;
@@ -246,6 +252,8 @@ fn controller(name: Name, words: &mut Words) -> Result<Action, String> {
         | Name::ClockSkew
         | Name::Slow
         | Name::LoseReport
+        | Name::SshFails
+        | Name::DieInBoot
         | Name::BootNic
         | Name::SameUuid
         | Name::SwapBmc => (bmc::Action::Drop, bmc::Selector::Any),

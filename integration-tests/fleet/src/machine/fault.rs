@@ -44,6 +44,10 @@ pub enum Fault {
     },
     /// The rack's answer to a report of the agent is lost, so that it is told again.
     LoseReport,
+    /// The agent cannot start its SSH server.
+    SshFails,
+    /// The machine resets itself when the kernel has started, before its agent says anything.
+    DieInBoot,
     /// The firmware boots from this network card first, as after an update that turned the order round.
     BootNic {
         /// Counted from 0.
@@ -128,6 +132,8 @@ impl Faults {
             | Fault::DiskFails { .. }
             | Fault::LoseReport
             | Fault::TestFails { .. }
+            | Fault::SshFails
+            | Fault::DieInBoot
             | Fault::BootNic { .. }
             | Fault::ClockSkew { .. } => None,
         });

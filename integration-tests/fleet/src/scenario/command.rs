@@ -17,8 +17,7 @@ words! {
     Name {
         /// `fleet N [seed=] [vendors=] [firmware=] [disks=]`: so many machines, switched off.
         Fleet = "fleet",
-        /// `site [database=sqlite|postgres] [dynamic=RANGE] [poll=] [commissioning_minutes=] ...`: a region and a rack, with
-        /// deadlines as in its configuration.
+        /// `site [database=sqlite|postgres] [dynamic=RANGE] [poll=] [commissioning_minutes=] ...`: a region and a rack.
         Site = "site",
         /// `on SELECTOR`: somebody presses power buttons.
         On = "on",
@@ -46,6 +45,10 @@ words! {
         MarkFixed = "mark-fixed",
         /// `override-failed-test SELECTOR`.
         OverrideFailedTest = "override-failed-test",
+        /// `rescue SELECTOR`: with an SSH key.
+        Rescue = "rescue",
+        /// `exit-rescue SELECTOR`.
+        ExitRescue = "exit-rescue",
         /// `refused VERB SELECTOR`: the region must refuse; records how.
         Refused = "refused",
         /// `until SELECTOR STATE [within=]`: records the states on the way.
@@ -116,6 +119,10 @@ words! {
         MarkFixed = "mark-fixed",
         /// It may be used although a test failed.
         OverrideFailedTest = "override-failed-test",
+        /// With an SSH key.
+        Rescue = "rescue",
+        /// To where it came from.
+        ExitRescue = "exit-rescue",
     }
 }
 
@@ -292,9 +299,17 @@ pub struct SiteOptions {
 const MOST: Duration = Duration::from_mins(10);
 const WITHIN: Duration = Duration::from_mins(2);
 /// Keys of the region's deadlines.
-const DEADLINES: [&str; 5] =
-    ["commissioning_minutes", "testing_minutes", "deploying_minutes", "releasing_minutes", "boot_minutes"];
-const SITE_KEYS: &str = "database= dynamic= poll= commissioning_minutes= testing_minutes= deploying_minutes= releasing_minutes= boot_minutes=";
+const DEADLINES: [&str; 7] = [
+    "commissioning_minutes",
+    "testing_minutes",
+    "deploying_minutes",
+    "releasing_minutes",
+    "boot_minutes",
+    "entering_rescue_minutes",
+    "exiting_rescue_minutes",
+];
+const SITE_KEYS: &str = "database= dynamic= poll= commissioning_minutes= testing_minutes= deploying_minutes= releasing_minutes= \
+                         boot_minutes= entering_rescue_minutes= exiting_rescue_minutes=";
 
 impl Command {
     /// Reads one line.
@@ -332,6 +347,8 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
         Name::MarkBroken => Command::Say(Verb::MarkBroken, who(words)?),
         Name::MarkFixed => Command::Say(Verb::MarkFixed, who(words)?),
         Name::OverrideFailedTest => Command::Say(Verb::OverrideFailedTest, who(words)?),
+        Name::Rescue => Command::Say(Verb::Rescue, who(words)?),
+        Name::ExitRescue => Command::Say(Verb::ExitRescue, who(words)?),
         Name::Refused => Command::Refused(words.read("which verb")?, who(words)?),
         Name::Until => {
             let (who, state) = (who(words)?, state(words)?);

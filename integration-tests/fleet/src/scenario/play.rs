@@ -329,6 +329,8 @@ impl Stage {
                     Verb::MarkBroken => region.mark_broken(&name).await,
                     Verb::MarkFixed => region.mark_fixed(&name).await,
                     Verb::OverrideFailedTest => region.override_failed_test(&name).await,
+                    Verb::Rescue => region.rescue(&name).await,
+                    Verb::ExitRescue => region.exit_rescue(&name).await,
                 }
                 .map(drop)
             }));

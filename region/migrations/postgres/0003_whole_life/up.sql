@@ -77,6 +77,8 @@ CREATE INDEX machines_by_project ON machines (owner_project) WHERE owner_project
 
 -- When the agent of the boot was heard last; written now and then, not with every call.
 ALTER TABLE boots ADD COLUMN heard_at TIMESTAMP;
+-- What the rack says of a network boot that it holds, because it led nowhere too often.
+ALTER TABLE boots ADD COLUMN held TEXT;
 
 -- Scripts, and what they did.
 CREATE TABLE scripts (

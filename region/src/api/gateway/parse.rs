@@ -43,6 +43,8 @@ words! {
         Agent = "agent",
         /// The installed system.
         Os = "os",
+        /// The rack holds a network boot that led nowhere too often.
+        Loop = "loop",
     }
 }
 
@@ -125,7 +127,10 @@ pub(super) fn report(given: Option<report_task_request::Report>) -> Result<Repor
         Wire::Erase(e) => Report::Erase(erasures(e.disks)?),
         Wire::PowerOff(_) => Report::PowerOff,
         Wire::RunScripts(r) => Report::RunScripts(told(r.outcomes)?),
-        Wire::OpenSsh(_) => return Err(Error::Unimplemented("a task of this kind")),
+        Wire::OpenSsh(s) => Report::OpenSsh {
+            address: parse::text("request.report.open_ssh.address", &s.address)?,
+            host_key: cut(&s.host_key),
+        },
     })
 }
 

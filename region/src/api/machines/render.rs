@@ -127,6 +127,9 @@ fn status(view: &MachineView) -> v1::MachineStatus {
         created_at: Some(time_to_wire(m.created_at)),
         updated_at: Some(time_to_wire(m.updated_at)),
         last_erase: m.details.last_erase.iter().map(erasure).collect(),
+        rescue_from: m.details.rescue_from.map(|from| from.to_string()).unwrap_or_default(),
+        rescue_address: m.details.ssh.address.clone(),
+        agent_heard_at: view.heard_at.map(time_to_wire),
         ..v1::MachineStatus::default()
     }
 }

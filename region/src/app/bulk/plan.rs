@@ -179,7 +179,14 @@ mod tests {
 
     fn view() -> MachineView {
         let name = || "lab".parse().unwrap();
-        MachineView { machine: machine(State::Deployed, None), owner: None, project: None, pool: name(), rack: None }
+        MachineView {
+            machine: machine(State::Deployed, None),
+            owner: None,
+            project: None,
+            pool: name(),
+            rack: None,
+            heard_at: None,
+        }
     }
 
     #[test]

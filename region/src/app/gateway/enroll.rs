@@ -80,6 +80,9 @@ impl App {
             intents: beat.intents,
             http_port: beat.http_port,
         };
+        if !rack.connected(self.clock.now()) {
+            self.store.rack_is_back(rack.id);
+        }
         let holds = beat.snapshot.clone().unwrap_or_default();
         self.store.rack_heartbeat(rack.id, beat, self.clock.now()).await?;
         if !self.racks.holds_current(rack.id, &holds) {

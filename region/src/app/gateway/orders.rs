@@ -57,6 +57,11 @@ pub enum Work {
     PowerOff,
     /// Run scripts, in this order.
     RunScripts(Vec<ToRun>),
+    /// Let the holders of these keys in by SSH, and stay.
+    OpenSsh {
+        /// Lines of `authorized_keys`.
+        keys: Vec<String>,
+    },
 }
 
 /// An image to write.
@@ -84,7 +89,9 @@ impl App {
     pub async fn next_task(&self, rack: &Rack, boot: &str, session: &Secret<String>, http: &str) -> Result<Order> {
         let until = Instant::now() + PATIENCE;
         let look = if self.store.is_shared() { LOOK } else { PATIENCE };
-        let mut changes = self.store.machine_changes(self.session(rack, boot, session).await?.view.machine.id);
+        let opened = self.session(rack, boot, session).await?;
+        self.store.boot_heard(opened.boot.id);
+        let mut changes = self.store.machine_changes(opened.view.machine.id);
         loop {
             let session = self.session(rack, boot, session).await?;
             if let Some(order) = self.order(&session, http).await? {
@@ -117,6 +124,7 @@ impl App {
             TaskKind::Inventory => Work::Inventory,
             TaskKind::Erase => Work::Erase { sample_permille: SAMPLE_PERMILLE },
             TaskKind::PowerOff => Work::PowerOff,
+            TaskKind::OpenSsh => Work::OpenSsh { keys: session.view.machine.details.ssh.keys.clone() },
             TaskKind::WriteImage => match self.write_image(session, http).await? {
                 Some(write) => Work::WriteImage(Box::new(write)),
                 None => return self.impossible(&task, "the image of the deployment is no longer there").await,

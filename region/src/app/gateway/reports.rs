@@ -1,6 +1,6 @@
 //! What an agent says of its task.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use farrier_common::{id::TaskId, net::MacAddr, secret::Secret};
 
@@ -61,6 +61,13 @@ pub enum Report {
     PowerOff,
     /// The scripts were run.
     RunScripts(Vec<Told>),
+    /// People can log in.
+    OpenSsh {
+        /// `host:port`.
+        address: SocketAddr,
+        /// Fingerprint of the host key.
+        host_key: String,
+    },
 }
 
 impl App {
@@ -77,6 +84,7 @@ impl App {
         report: Report,
     ) -> Result<bool> {
         let session = self.session(rack, boot, session).await?;
+        self.store.boot_heard(session.boot.id);
         if !session.current() {
             return Ok(true);
         }
@@ -128,13 +136,17 @@ impl App {
             (TaskKind::Erase, Report::Erase(disks)) => erased(session.view.machine.details.hardware.as_ref(), disks),
             (TaskKind::PowerOff, Report::PowerOff) => TaskStatus::Done(TaskResult::PowerOff),
             (TaskKind::RunScripts, Report::RunScripts(told)) => self.ran(&session.view.machine, told),
+            (TaskKind::OpenSsh, Report::OpenSsh { address, host_key }) => {
+                TaskStatus::Done(TaskResult::OpenSsh { address: address.to_string(), host_key })
+            }
             (
                 kind,
                 Report::Inventory { .. }
                 | Report::WriteImage { .. }
                 | Report::Erase(_)
                 | Report::PowerOff
-                | Report::RunScripts(_),
+                | Report::RunScripts(_)
+                | Report::OpenSsh { .. },
             ) => {
                 return Err(Error::invalid("request.report", format!("is not the result of a task of kind {kind}")));
             }

@@ -16,6 +16,7 @@ use crate::{
         lifecycle::{Class, State},
         machine::Machine,
         rack::Rack,
+        rescue::keeps_running,
     },
     racks::{boot_token, phone_home_token},
     store::{BootRow, Extra, Hello, MachineView},
@@ -38,7 +39,7 @@ impl Session {
 }
 
 fn in_progress(m: &Machine, boot: BootId) -> bool {
-    m.state.class() == Class::Working && m.details.boot == Some(boot)
+    (m.state.class() == Class::Working || keeps_running(m)) && m.details.boot == Some(boot)
 }
 
 impl App {

@@ -10,6 +10,8 @@ use crate::{
 };
 
 const MOST_TEXT: usize = 500;
+/// Kind of the step with which a rack tells that it holds a network boot.
+pub(crate) const LOOP: &str = "loop";
 
 /// One thing that a machine did with its rack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,11 @@ impl App {
     /// # Errors
     /// The database.
     pub async fn report_steps(&self, steps: Vec<Step>) -> Result<()> {
+        for step in steps.iter().filter(|step| step.kind == LOOP) {
+            if let Some(boot) = step.boot {
+                self.store.boot_held(boot, &clip(&step.text, MOST_TEXT)).await?;
+            }
+        }
         let rows = steps.into_iter().map(|step| StepRow {
             id: step.id,
             at: step.at,

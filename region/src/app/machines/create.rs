@@ -70,6 +70,7 @@ impl App {
         needs(&ask.user, Role::Admin, "add machines")?;
         let birth = birth(Event::Add)?;
         let (pool, _) = self.pool_of(&new.pool).await?;
+        let ssh = self.stay_up_keys(ask, new.commission.stay_up).await?;
         let Chosen { scripts, tests, .. } = &new.commission;
         let known = self.scripts_known(scripts.iter().chain(tests)).await?;
         let wishes = new.commission.resolve(&known, &self.policy.default_tests)?;
@@ -89,6 +90,8 @@ impl App {
             machine.details.notes.clone_from(&new.notes);
             machine.details.bmc = Some(new.bmc.endpoint());
             machine.details.commission = wishes.clone();
+            machine.details.stay_up = wishes.stay_up;
+            machine.details.ssh = ssh.clone();
             machine.reason = "added by hand".to_owned();
             let extra = self.given_password(&machine, Some(&new.bmc));
             let made = born(machine, birth, &ask.actor(), extra);

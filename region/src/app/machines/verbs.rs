@@ -59,7 +59,7 @@ impl GivenBmc {
 }
 
 impl App {
-    /// Learns a machine (again).
+    /// Learns a machine (again), and perhaps leaves it on with SSH for the caller's keys.
     ///
     /// # Errors
     /// Refused, denied, its BMC is not known, or what was chosen is not there.
@@ -70,6 +70,7 @@ impl App {
         bmc: Option<GivenBmc>,
         chosen: &Chosen,
     ) -> Result<Once<MachineView>> {
+        let ssh = self.stay_up_keys(ask, chosen.stay_up).await?;
         let found = self.machine_get(&ask.user, which).await?;
         let rack = self.rack_if_missing(&found.machine, bmc.as_ref()).await?;
         let known = self.scripts_known(chosen.scripts.iter().chain(&chosen.tests)).await?;
@@ -79,6 +80,8 @@ impl App {
             let wishes = chosen.resolve(&known, &self.policy.default_tests)?;
             let mut change = rules::commission(asked, m, bmc.as_ref().map(GivenBmc::endpoint), wishes)?;
             change.machine.rack = change.machine.rack.or(rack);
+            change.machine.details.stay_up = chosen.stay_up;
+            change.machine.details.ssh = ssh.clone();
             Ok((change, self.given_password(m, bmc.as_ref())))
         })
         .await

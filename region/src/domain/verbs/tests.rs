@@ -37,7 +37,7 @@ fn a_refusal_says_what_the_caller_may_do_now() {
     assert_eq!(text(&user("ann", Role::User)), "machine m1 is ready; deploy is not allowed; allowed now: allocate");
     assert_eq!(
         text(&user("root", Role::Admin)),
-        "machine m1 is ready; deploy is not allowed; allowed now: allocate, commission, test, mark-broken"
+        "machine m1 is ready; deploy is not allowed; allowed now: allocate, commission, test, rescue, mark-broken"
     );
 }
 
