@@ -72,7 +72,7 @@ async fn a_broken_machine_is_lost_to_its_owner_and_comes_back_by_commissioning()
         ("mark-broken", "user:admin", "marked as broken by admin: the fan is dead")
     );
     let status = refused(machines.allocate_machine(by(&site.admin, allocate())).await, Code::FailedPrecondition);
-    assert_eq!(refusal(&status).allowed_verbs, ["mark-fixed"]);
+    assert_eq!(refusal(&status).allowed_verbs, ["mark-fixed", "rescue"]);
     let fixed = machines.mark_fixed_machine(by(&site.admin, say(""))).await.unwrap().into_inner();
     assert_eq!(state(&fixed), MachineState::Commissioning);
     refused(machines.mark_fixed_machine(by(&site.admin, say(""))).await, Code::FailedPrecondition);

@@ -326,6 +326,9 @@ async fn image(site: &Site) {
     site.app.store.image_insert(None, image, false, event, |_| Vec::new()).await.unwrap();
 }
 
+/// A public key that nobody has the other half of.
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f test";
+
 /// A complete request for a verb, which changes nothing.
 fn request(verb: Event, machine: &Machine) -> Vec<u8> {
     let options = options().map(|o| v1::MutationOptions { validate_only: true, comment: "why not".to_owned(), ..o });
@@ -338,7 +341,10 @@ fn request(verb: Event, machine: &Machine) -> Vec<u8> {
             v1::DeployMachineRequest { options, machine, image, ..Default::default() }.encode_to_vec()
         }
         Event::Test => v1::TestMachineRequest { options, machine, ..Default::default() }.encode_to_vec(),
-        Event::Rescue => v1::RescueMachineRequest { options, machine, ..Default::default() }.encode_to_vec(),
+        Event::Rescue => {
+            let ssh_keys = vec![KEY.to_owned()];
+            v1::RescueMachineRequest { options, machine, ssh_keys, ..Default::default() }.encode_to_vec()
+        }
         Event::Release => v1::ReleaseMachineRequest { options, machine, ..Default::default() }.encode_to_vec(),
         Event::Abort => v1::AbortMachineRequest { options, machine, ..Default::default() }.encode_to_vec(),
         Event::ExitRescue | Event::MarkBroken | Event::MarkFixed | Event::OverrideFailedTest => {

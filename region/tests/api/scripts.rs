@@ -115,13 +115,13 @@ async fn only_what_is_there_can_be_chosen() {
     let good = v1::CommissionOptions {
         scripts: vec!["raid".to_owned()],
         tests: vec!["burn-in".to_owned(), "cpu".to_owned()],
-        stay_up: true,
+        keep_storage: true,
         ..Default::default()
     };
     let new = v1::CreateMachineRequest { commission: Some(good), ..new_machine("m1", 1) };
     machines.create_machine(by(&site.admin, new)).await.unwrap();
     let wishes = site.app.store.machine_find("m1").await.unwrap().unwrap().machine.details.commission;
-    assert_eq!((wishes.scripts.len(), wishes.tests.len(), wishes.stay_up, wishes.keep_storage), (1, 2, true, false));
+    assert_eq!((wishes.scripts.len(), wishes.tests.len(), wishes.stay_up, wishes.keep_storage), (1, 2, false, true));
 
     // The state comes before what was chosen.
     let told =

@@ -486,7 +486,7 @@ fn a_lease_ends_in_a_release_and_only_while_nothing_was_deployed() {
         matches!(decide(&m, &away, &rules, at(99)), Decision::Wait { after, .. } if after == TimeDelta::seconds(1))
     );
     assert!(matches!(decide(&m, &away, &rules, at(101)), Decision::Move { event: Event::Expire, .. }));
-    for state in [State::Deployed, State::Ready, State::Broken, State::Rescue] {
+    for state in [State::Deployed, State::Ready, State::Broken] {
         m.state = state;
         m.details.published = Some(m.boot_target());
         assert_eq!(decide(&m, &seen, &rules, at(500)), Decision::Rest, "{state}");

@@ -391,10 +391,8 @@ fn ask_for(
         E::MarkFixed => rules::mark_fixed(asked, m, ""),
         E::OverrideFailedTest => rules::override_failed_test(asked, m, "a test says so"),
         E::Test => rules::test(asked, m, vec!["cpu".parse().expect("a name")], ""),
-        E::Rescue | E::ExitRescue => {
-            let edge = rules::edge(asked.user, m, event)?;
-            Ok(Change::of(m.clone()).along(edge, "user", "asked", asked.deadlines, asked.now))
-        }
+        E::Rescue => rescue::rescue(asked, m, vec!["ssh-ed25519 A".to_owned()], ""),
+        E::ExitRescue => rescue::exit(asked, m, ""),
         E::Enlist
         | E::Add
         | E::AddLive
