@@ -10,9 +10,9 @@ use farrier_common::{
     tls,
 };
 use farrier_proto::v1::{
-    AbortMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol, CommissionMachineRequest,
-    CommissionOptions, CreateMachineRequest, DeployMachineRequest, ExplainMachineRequest, Explanation,
-    GetMachineRequest, ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest,
+    AbortMachineRequest, AddLiveMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol,
+    CommissionMachineRequest, CommissionOptions, CreateMachineRequest, DeployMachineRequest, ExplainMachineRequest,
+    Explanation, GetMachineRequest, ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest,
     ReleaseMachineRequest, RescueMachineRequest, TestMachineRequest, WatchEventsRequest, WatchEventsResponse,
     events_client::EventsClient, machines_client::MachinesClient,
 };
@@ -158,6 +158,23 @@ impl Region {
         };
         let what = format!("add {}", member.mac);
         self.call(&what, request, |mut c, r| async move { c.create_machine(r).await }).await
+    }
+
+    /// Adds a machine with the workload that it runs.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn add_live(&self, member: &Member) -> Result<Machine, DriveError> {
+        let request = AddLiveMachineRequest {
+            options: once(),
+            architecture: Architecture::Amd64.into(),
+            macs: vec![member.mac.to_string()],
+            bmc: Some(factory(member)),
+            ..AddLiveMachineRequest::default()
+        };
+        let what = format!("add {} live", member.mac);
+        let added = self.call(&what, request, |mut c, r| async move { c.add_live_machine(r).await }).await?;
+        Ok(added.machine.unwrap_or_default())
     }
 
     /// Has a machine commissioned with the account that its BMC came with.

@@ -20,6 +20,7 @@ pub mod normal;
 mod observe;
 pub mod play;
 mod site;
+pub mod vocabulary;
 
 use std::fmt::Write as _;
 

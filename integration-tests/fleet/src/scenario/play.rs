@@ -313,11 +313,12 @@ impl Stage {
         let members = self.chosen(who)?;
         let mut asked = Vec::new();
         for member in members {
-            let name = if verb == Verb::Add { String::new() } else { self.named(&member)?.name };
+            let name = if verb.is_birth() { String::new() } else { self.named(&member)?.name };
             let region = self.link()?.region.clone();
             asked.push((member.number, async move {
                 match verb {
                     Verb::Add => region.add(&member).await,
+                    Verb::AddLive => region.add_live(&member).await,
                     Verb::Commission => region.commission(&name, &member).await,
                     Verb::CommissionAndTest => region.commission_and_test(&name, &member).await,
                     Verb::Test => region.test(&name, &[]).await,
@@ -345,7 +346,7 @@ impl Stage {
         let mut before = HashMap::new();
         for member in &members {
             let known = self.seek(member)?;
-            ensure!(verb == Verb::Add || known.is_some(), "the region does not know m{} yet", member.number);
+            ensure!(verb.is_birth() || known.is_some(), "the region does not know m{} yet", member.number);
             let stays = known.map(|known| Ok::<_, anyhow::Error>(self.link()?.ledger.stays(&known.id).len()));
             before.insert(member.number, stays.transpose()?.unwrap_or(0));
         }

@@ -1,0 +1,129 @@
+//! The words of scenarios: what lines begin with, and what the region is asked for.
+
+use farrier_common::words;
+
+words! {
+    /// What a line begins with.
+    Name {
+        /// `fleet N [seed=] [vendors=] [firmware=] [disks=]`: so many machines, switched off.
+        Fleet = "fleet",
+        /// `site [database=sqlite|postgres] [dynamic=RANGE] [poll=] [commissioning_minutes=] ...`: a region and a rack.
+        Site = "site",
+        /// `on SELECTOR`: somebody presses power buttons.
+        On = "on",
+        /// `add SELECTOR`: by hand, before they were ever switched on.
+        Add = "add",
+        /// `add-live SELECTOR`: with the workload that they are said to run.
+        AddLive = "add-live",
+        /// `commission SELECTOR`.
+        Commission = "commission",
+        /// `commission-and-test SELECTOR`: with all built-in tests.
+        CommissionAndTest = "commission-and-test",
+        /// `test SELECTOR`: all built-in tests.
+        Test = "test",
+        /// `allocate SELECTOR`.
+        Allocate = "allocate",
+        /// `lend SELECTOR`: allocate with a lease of some seconds.
+        Lend = "lend",
+        /// `deploy SELECTOR`.
+        Deploy = "deploy",
+        /// `release SELECTOR`.
+        Release = "release",
+        /// `abort SELECTOR`.
+        Abort = "abort",
+        /// `mark-broken SELECTOR`.
+        MarkBroken = "mark-broken",
+        /// `mark-fixed SELECTOR`.
+        MarkFixed = "mark-fixed",
+        /// `override-failed-test SELECTOR`.
+        OverrideFailedTest = "override-failed-test",
+        /// `rescue SELECTOR`: with an SSH key.
+        Rescue = "rescue",
+        /// `exit-rescue SELECTOR`.
+        ExitRescue = "exit-rescue",
+        /// `refused VERB SELECTOR`: the region must refuse; records how.
+        Refused = "refused",
+        /// `until SELECTOR STATE [within=]`: records the states on the way.
+        Until = "until",
+        /// `stays SELECTOR STATE for=`: must not change.
+        Stays = "stays",
+        /// `reason SELECTOR "TEXT" [within=]`: until what is told of each holds this text.
+        Reason = "reason",
+        /// `fault SELECTOR ACTION ...`, as in fault plans.
+        Fault = "fault",
+        /// `heal SELECTOR`: takes all faults back.
+        Heal = "heal",
+        /// `faults SELECTOR`: records what is still to go wrong.
+        Faults = "faults",
+        /// `kill region|rack|database [after=] [for=]`: as a crash; with `for=` it comes back.
+        Kill = "kill",
+        /// `stop region|rack|database`: in order.
+        Stop = "stop",
+        /// `start region|rack|database`.
+        Start = "start",
+        /// `explain mN`: records what the region explains.
+        Explain = "explain",
+        /// `edges`: records every edge of the life-cycle that some machine went along.
+        Edges = "edges",
+        /// `timeline mN "TEXT" OP N`: so many entries hold the text.
+        Timeline = "timeline",
+        /// `truth SELECTOR [FACT OP N]`: what really happened; without a fact, records what is worth it.
+        Truth = "truth",
+        /// `disk mN N hide|show|mark|tear`.
+        Disk = "disk",
+        /// `disks SELECTOR`: records what is on them.
+        Disks = "disks",
+        /// `power SELECTOR on|off|reset`: by hand, at the machine.
+        Power = "power",
+        /// `cache damage|cut|whole`: happens to the rack's copy of the image; `whole` waits until it is.
+        Cache = "cache",
+        /// `log region|rack "TEXT" [within=]`: until the log holds it.
+        Log = "log",
+        /// `wait TIME`: for what cannot be seen.
+        Wait = "wait",
+    }
+}
+
+words! {
+    /// What the region is asked for.
+    Verb {
+        /// A machine that it does not know, with the account that the BMC came with.
+        Add = "add",
+        /// A machine that it does not know, with the workload that it runs.
+        AddLive = "add-live",
+        /// With the account that the BMC came with.
+        Commission = "commission",
+        /// The same, and all built-in tests.
+        CommissionAndTest = "commission-and-test",
+        /// All built-in tests.
+        Test = "test",
+        /// For the administrator.
+        Allocate = "allocate",
+        /// The same, for [`crate::drive::LEASE`].
+        Lend = "lend",
+        /// The small system.
+        Deploy = "deploy",
+        /// With a wipe.
+        Release = "release",
+        /// The work in progress.
+        Abort = "abort",
+        /// It has a hardware problem.
+        MarkBroken = "mark-broken",
+        /// Its repair is done.
+        MarkFixed = "mark-fixed",
+        /// It may be used although a test failed.
+        OverrideFailedTest = "override-failed-test",
+        /// With an SSH key.
+        Rescue = "rescue",
+        /// To where it came from.
+        ExitRescue = "exit-rescue",
+    }
+}
+
+impl Verb {
+    /// Is it about machines that the region need not know?
+    #[must_use]
+    pub const fn is_birth(self) -> bool {
+        matches!(self, Self::Add | Self::AddLive)
+    }
+}
