@@ -2,6 +2,7 @@
 
 mod events;
 mod images;
+mod layouts;
 mod login;
 mod machines;
 mod racks;

@@ -6,6 +6,7 @@
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod images;
+pub(crate) mod layouts;
 pub(crate) mod machines;
 pub(crate) mod racks;
 pub(crate) mod subnets;

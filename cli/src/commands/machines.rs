@@ -6,7 +6,9 @@ use farrier_proto::v1::{
 };
 
 use super::{
-    App, one_of,
+    App,
+    layouts::{self, CloneArgs, ConfigureArgs},
+    one_of,
     verbs::{self, BmcArgs, DeployArgs, Label, PowerWord},
 };
 use crate::{client::SHORT, error::Error, render::machines as render, render::words, wait::WaitArgs};
@@ -58,6 +60,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Declare storage and network of a machine, as the next deployment is to make them.
+    Configure(ConfigureArgs),
+    /// Copy declared storage and network of a machine to others whose hardware fits.
+    Clone(CloneArgs),
     /// Ask the machine's BMC for power.
     Power {
         /// What to ask; query changes nothing.
@@ -127,6 +133,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Deploy(args) => verbs::deploy(app, args).await,
         Command::Release(args) => verbs::release(app, args).await,
         Command::Abort { machine, comment, wait } => verbs::abort(app, machine, comment, &wait).await,
+        Command::Configure(args) => layouts::configure(app, args).await,
+        Command::Clone(args) => layouts::clone(app, args).await,
         Command::Power { action, machine } => verbs::power(app, action, machine).await,
     }
 }

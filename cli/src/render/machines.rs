@@ -7,7 +7,7 @@ use farrier_proto::v1::{
 use serde_json::{Value, json};
 
 use super::{
-    explain,
+    explain, layouts,
     table::{Fit, Page, cell, table},
     words::{self, filled, rfc3339},
 };
@@ -39,6 +39,8 @@ pub(crate) fn json(machine: &Machine) -> Value {
         "bmc": intent.bmc.as_ref().map(bmc_json),
         "hardware": status.hardware.as_ref().map(hardware_json),
         "last_erase": status.last_erase.iter().map(erasure_json).collect::<Vec<_>>(),
+        "storage": intent.storage,
+        "network": intent.network,
         "labels": machine.labels,
         "etag": machine.etag,
         "created_at": rfc3339(status.created_at.as_ref()),
@@ -157,6 +159,8 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair("Firmware", words::firmware(status.firmware))
         .pair("Rack", status.rack.clone())
         .pair("BMC", intent.bmc.as_ref().map(bmc_text))
+        .pair_if("Declared storage", intent.storage.as_ref().map(layouts::storage_line))
+        .pair_if("Declared network", intent.network.as_ref().map(layouts::network_line))
         .pair_if("Labels", Some(labels.join(", ")))
         .pair("Created", age(status.created_at.as_ref()))
         .pair("Updated", age(status.updated_at.as_ref()))

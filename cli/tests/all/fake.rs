@@ -56,6 +56,10 @@ pub(crate) struct Script {
     /// The last verb's request.
     pub(crate) deploy: Option<DeployMachineRequest>,
     pub(crate) create: Option<CreateMachineRequest>,
+    pub(crate) configure: Option<ConfigureMachineRequest>,
+    pub(crate) clone: Option<CloneMachineRequest>,
+    /// What becomes of the destinations of a copy.
+    pub(crate) cloned: Vec<CloneResult>,
     /// What each event stream does; a stream beyond these is silent.
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// From where each stream was opened.

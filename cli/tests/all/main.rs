@@ -4,6 +4,7 @@
 
 mod fake;
 mod images;
+mod layouts;
 mod lists;
 mod login;
 mod proxy;

@@ -5,11 +5,11 @@
 
 use std::fmt::Display;
 
-use farrier_common::hardware::Firmware;
 use super::{
     Error,
     machine::{Hardware, Machine},
 };
+use farrier_common::hardware::Firmware;
 
 pub mod clone;
 pub mod network;

@@ -203,10 +203,10 @@ async fn power_is_the_engines_while_it_works() {
 #[tokio::test]
 async fn what_is_not_built_says_so() {
     let (site, mut machines) = ready_site().await;
-    let ask = || v1::ConfigureMachineRequest { options: options(), machine: "m1".to_owned(), ..Default::default() };
-    refused(machines.configure_machine(ask()).await, Code::Unauthenticated);
-    let status = refused(machines.configure_machine(by(&site.admin, ask())).await, Code::Unimplemented);
-    assert_eq!(status.message(), "ConfigureMachine is not available in this release");
+    let ask = || v1::DeleteMachineRequest { options: options(), machine: "m1".to_owned(), ..Default::default() };
+    refused(machines.delete_machine(ask()).await, Code::Unauthenticated);
+    let status = refused(machines.delete_machine(by(&site.admin, ask())).await, Code::Unimplemented);
+    assert_eq!(status.message(), "DeleteMachine is not available in this release");
 }
 
 #[tokio::test]

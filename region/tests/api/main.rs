@@ -4,6 +4,7 @@
 mod daemon;
 mod gateway;
 mod images;
+mod layouts;
 mod machines;
 mod people;
 mod site;

@@ -13,9 +13,7 @@ use crate::{
         Error, Result,
         layout::{
             network::{Addresses, Bond, Bridge, NetworkLayout, PhysicalInterface, Route, Vlan},
-            storage::{
-                DiskLayout, FilesystemMount, LogicalVolume, Partition, RaidArray, StorageLayout, VolumeGroup,
-            },
+            storage::{DiskLayout, FilesystemMount, LogicalVolume, Partition, RaidArray, StorageLayout, VolumeGroup},
         },
         verbs::{Declared, Keep},
     },
@@ -270,24 +268,12 @@ fn bridge(b: &Bridge) -> v1::Bridge {
 }
 
 fn vlan(v: &Vlan) -> v1::Vlan {
-    v1::Vlan {
-        name: v.name.clone(),
-        link: v.link.clone(),
-        id: v.id,
-        addresses: addresses(&v.addresses),
-        mtu: v.mtu,
-    }
+    v1::Vlan { name: v.name.clone(), link: v.link.clone(), id: v.id, addresses: addresses(&v.addresses), mtu: v.mtu }
 }
 
 fn route(r: &Route) -> v1::Route {
-    v1::Route {
-        to: r.to.to_string(),
-        via: r.via.to_string(),
-        metric: r.metric,
-        interface: r.interface.clone(),
-    }
+    v1::Route { to: r.to.to_string(), via: r.via.to_string(), metric: r.metric, interface: r.interface.clone() }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -50,7 +50,12 @@ impl App {
     ///
     /// # Errors
     /// Denied, refused now, or a layout has faults.
-    pub async fn configure(&self, ask: &Ask<MachineView>, which: &str, declared: &Declared) -> Result<Once<MachineView>> {
+    pub async fn configure(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        declared: &Declared,
+    ) -> Result<Once<MachineView>> {
         self.change(ask, which, |asked, m| Ok((rules::configure(asked, m, declared)?, Extra::default()))).await
     }
 
@@ -73,7 +78,8 @@ impl App {
         let asked = Asked { user: &ask.user, deadlines: &self.policy.deadlines, now: self.clock.now() };
         let (mut planned, mut results) = (Vec::new(), Vec::new());
         for (place, (destination, view)) in copying.destinations.iter().zip(found).enumerate() {
-            let mut cloned = Cloned { destination: destination.clone(), machine: None, refusals: vec![], matches: vec![] };
+            let mut cloned =
+                Cloned { destination: destination.clone(), machine: None, refusals: vec![], matches: vec![] };
             match view {
                 None => cloned.refusals.push(format!("there is no machine {destination:?}")),
                 Some(view) => {
@@ -90,7 +96,12 @@ impl App {
     }
 
     /// The machines that are meant; each is there once, and the source is not among them. `None`: there is none.
-    async fn destinations(&self, ask: &Ask<Vec<Cloned>>, source: &MachineView, names: &[String]) -> Result<Vec<Option<MachineView>>> {
+    async fn destinations(
+        &self,
+        ask: &Ask<Vec<Cloned>>,
+        source: &MachineView,
+        names: &[String],
+    ) -> Result<Vec<Option<MachineView>>> {
         let mut seen = BTreeMap::new();
         let mut found = Vec::with_capacity(names.len());
         for (place, name) in names.iter().enumerate() {

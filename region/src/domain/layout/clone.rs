@@ -126,7 +126,8 @@ fn disks(layout: &StorageLayout, from: &Hardware, to: &Hardware, copied: &mut Co
     // The largest first: what it leaves over may still do for the others.
     left.sort_by_key(|(_, want)| std::cmp::Reverse(want.size_bytes));
     for (text, want) in left {
-        let closest = free.iter().enumerate().filter(|(_, have)| fits(have, want)).min_by_key(|(_, have)| have.size_bytes);
+        let closest =
+            free.iter().enumerate().filter(|(_, have)| fits(have, want)).min_by_key(|(_, have)| have.size_bytes);
         match closest.map(|(at, _)| at) {
             Some(at) => took(text, want, free.remove(at), Rule::SizeAndType, to, &mut names, copied),
             None => copied.refusals.push(no_disk(want, to)),
@@ -209,7 +210,7 @@ fn nics(layout: &NetworkLayout, from: &Hardware, to: &Hardware, copied: &mut Cop
         return None;
     }
     let mut renamed = layout.clone();
-    without_addresses(&mut renamed, copied);
+    without_addresses(&mut renamed, &names, copied);
     let rename = |text: &mut String| {
         if let Some(name) = names.get(text.as_str()) {
             text.clone_from(name);
@@ -232,28 +233,37 @@ fn no_nic(want: &Nic, to: &Hardware) -> String {
     let have: Vec<_> = to.nics.iter().map(|n| format!("{} ({} Mb/s)", n.name, n.speed_mbps)).collect();
     let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
     let speed = want.speed_mbps;
-    format!("no NIC for {}: it takes one of that name, or one of {speed} Mb/s that nothing else took; there are: {have}", want.name)
+    format!(
+        "no NIC for {}: it takes one of that name, or one of {speed} Mb/s that nothing else took; there are: {have}",
+        want.name
+    )
 }
 
 /// Addresses are of one machine. Each link that had one asks by DHCP; routes stay if their router was in a network of such
 /// a link, and say which; the default route is DHCP's matter.
-fn without_addresses(layout: &mut NetworkLayout, copied: &mut Copied) {
+fn without_addresses(layout: &mut NetworkLayout, names: &BTreeMap<&str, String>, copied: &mut Copied) {
     let mut before: Vec<(String, Addresses)> = Vec::new();
     for (name, addresses) in layout.addresses_mut() {
         if !addresses.fixed.is_empty() {
             let fixed = addresses.fixed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let four = addresses.fixed.iter().any(|net| net.addr().is_ipv4());
             let asks = addresses.dhcp4 || four;
-            let destination = if asks { format!("{name} dhcp4") } else { String::new() };
+            let destination =
+                if asks { format!("{} dhcp4", names.get(name).map_or(name, String::as_str)) } else { String::new() };
             let rule = if asks { Rule::StaticToDhcp } else { Rule::Dropped };
             copied.matches.push(Match { source: format!("{name} {fixed}"), destination, rule });
             before.push((name.to_owned(), addresses.clone()));
-            *addresses = Addresses { dhcp4: asks, gateway6: addresses.gateway6.filter(|g| g.is_unicast_link_local()), ..Addresses::default() };
+            *addresses = Addresses {
+                dhcp4: asks,
+                gateway6: addresses.gateway6.filter(|g| g.is_unicast_link_local()),
+                ..Addresses::default()
+            };
         }
     }
     layout.routes.retain_mut(|route| {
         let near = |(name, was): &&(String, Addresses)| {
-            (route.interface.is_empty() || route.interface == *name) && was.fixed.iter().any(|net| net.contains(&route.via))
+            (route.interface.is_empty() || route.interface == *name)
+                && was.fixed.iter().any(|net| net.contains(&route.via))
         };
         let Some((name, _)) = before.iter().find(near) else { return true };
         if route.via.is_ipv4() && route.to != Destination::Default {

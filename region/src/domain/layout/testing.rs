@@ -10,7 +10,8 @@ pub(crate) fn example(name: &str) -> String {
 }
 
 pub(crate) fn disk(name: &str, gib: u64, rotational: bool, bus: &str) -> Disk {
-    let serial = name.strip_prefix("sd").map_or_else(|| name.to_uppercase(), |letter| format!("{}1", letter.to_uppercase()));
+    let serial =
+        name.strip_prefix("sd").map_or_else(|| name.to_uppercase(), |letter| format!("{}1", letter.to_uppercase()));
     Disk { name: name.into(), serial, size_bytes: gib << 30, rotational, bus: bus.into(), ..Disk::default() }
 }
 

@@ -87,17 +87,25 @@ pub fn original(source: &Machine, storage: bool, network: bool) -> Result<Origin
     if !storage && !network {
         return Err(Error::invalid("storage", "say what to copy: storage, network or both"));
     }
-    let missing = |what| Error::Precondition(format!("machine {} has no {what}, so there is nothing to copy", source.name));
+    let missing =
+        |what| Error::Precondition(format!("machine {} has no {what}, so there is nothing to copy", source.name));
     let details = &source.details;
     let hardware = details.hardware.as_ref().ok_or_else(|| missing("inventory"))?;
-    let storage = if storage { Some(details.storage.as_ref().ok_or_else(|| missing("declared storage"))?) } else { None };
-    let network = if network { Some(details.network.as_ref().ok_or_else(|| missing("declared network"))?) } else { None };
+    let storage =
+        if storage { Some(details.storage.as_ref().ok_or_else(|| missing("declared storage"))?) } else { None };
+    let network =
+        if network { Some(details.network.as_ref().ok_or_else(|| missing("declared network"))?) } else { None };
     Ok(Original { hardware, storage, network })
 }
 
 /// What a destination gets, and the change that gives it; `None` beside refusals.
 #[must_use]
-pub fn clone_to(asked: &Asked<'_>, source: &Machine, original: &Original<'_>, to: &Machine) -> (Copied, Option<Change>) {
+pub fn clone_to(
+    asked: &Asked<'_>,
+    source: &Machine,
+    original: &Original<'_>,
+    to: &Machine,
+) -> (Copied, Option<Change>) {
     let mut copied = copy(original, to);
     if let Err(why) = may_become(to) {
         copied.refusals.insert(0, why);
@@ -121,7 +129,6 @@ pub fn clone_to(asked: &Asked<'_>, source: &Machine, original: &Original<'_>, to
     let change = noted(asked, after, &format!("declared {} copied from {}", parts.join(" and "), source.name));
     (copied, Some(change))
 }
-
 
 /// May layouts be copied to a machine in this state?
 fn may_become(m: &Machine) -> std::result::Result<(), String> {

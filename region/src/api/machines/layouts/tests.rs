@@ -46,7 +46,10 @@ fn what_cannot_be_read_names_its_field() {
     type Spoil = fn(&mut v1::StorageLayout, &mut v1::NetworkLayout);
     let spoiled: &[(Spoil, &str)] = &[
         (|s, _| s.disks[1].table = "bsd".into(), "storage.disks[1].table: \"bsd\" is not one of gpt, mbr"),
-        (|s, _| s.disks[0].partitions[2].kind = "x".into(), "storage.disks[0].partitions[2].kind: \"x\" is not one of linux, "),
+        (
+            |s, _| s.disks[0].partitions[2].kind = "x".into(),
+            "storage.disks[0].partitions[2].kind: \"x\" is not one of linux, ",
+        ),
         (|s, _| s.filesystems[3].r#type = "zfs".into(), "storage.filesystems[3].type: \"zfs\" is not one of ext4, "),
         (|_, n| n.bonds[0].mode = "4".into(), "network.bonds[0].mode: \"4\" is not one of balance-rr, "),
         (
@@ -65,7 +68,8 @@ fn what_cannot_be_read_names_its_field() {
     for (spoil, want) in spoiled {
         let (mut s, mut n) = (storage_example(), network_example());
         spoil(&mut s, &mut n);
-        let request = v1::ConfigureMachineRequest { storage: Some(s), network: Some(n), ..masked(&["storage", "network"]) };
+        let request =
+            v1::ConfigureMachineRequest { storage: Some(s), network: Some(n), ..masked(&["storage", "network"]) };
         let told = declared(request).unwrap_err().to_string();
         assert!(told.starts_with(want), "{told}");
     }
@@ -91,7 +95,12 @@ fn sound_storage() -> impl Strategy<Value = v1::StorageLayout> {
                     ..Default::default()
                 });
             }
-            layout.disks.push(v1::DiskLayout { disk: format!("sd{d}"), table: "gpt".to_owned(), boot: d == 0, partitions });
+            layout.disks.push(v1::DiskLayout {
+                disk: format!("sd{d}"),
+                table: "gpt".to_owned(),
+                boot: d == 0,
+                partitions,
+            });
         }
         layout
     })
@@ -104,7 +113,8 @@ fn sound_network() -> impl Strategy<Value = v1::NetworkLayout> {
             let fixed = if six { format!("fd00:{:x}::{host:x}/64", n + 1) } else { format!("10.{n}.0.{host}/16") };
             let addresses = v1::InterfaceAddresses { r#static: vec![fixed], ..Default::default() };
             layout.interfaces.push(v1::PhysicalInterface { name: format!("eth{n}"), addresses: None, mtu });
-            let vlan = v1::Vlan { name: format!("v{n}"), link: format!("eth{n}"), id, addresses: Some(addresses), mtu: 0 };
+            let vlan =
+                v1::Vlan { name: format!("v{n}"), link: format!("eth{n}"), id, addresses: Some(addresses), mtu: 0 };
             layout.vlans.push(vlan);
         }
         layout
@@ -115,8 +125,20 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z/0-9.:]{0,20}",
         any::<String>(),
-        proptest::sample::select(vec!["gpt", "mbr", "sda", "linux", "raid", "eth0", "10.0.0.1/8", "fe80::1", "0.0.0.0/0", "default", "/"])
-            .prop_map(str::to_owned),
+        proptest::sample::select(vec![
+            "gpt",
+            "mbr",
+            "sda",
+            "linux",
+            "raid",
+            "eth0",
+            "10.0.0.1/8",
+            "fe80::1",
+            "0.0.0.0/0",
+            "default",
+            "/"
+        ])
+        .prop_map(str::to_owned),
     ]
 }
 

@@ -47,7 +47,8 @@ fn the_same_hardware_gets_the_same_but_for_addresses() {
 #[test]
 fn other_names_are_matched_by_type_and_size_and_by_position_and_speed() {
     let copied = copied(|h| {
-        let disks = [("vda", 300, false), ("vdb", 250, false), ("sdc", 100, false), ("vdc", 240, false), ("vdd", 5000, true)];
+        let disks =
+            [("vda", 300, false), ("vdb", 250, false), ("sdc", 100, false), ("vdc", 240, false), ("vdd", 5000, true)];
         h.disks = disks.iter().map(|(name, gib, spins)| testing::disk(name, *gib, *spins, "ata")).collect();
         let nics = [("p0", 1000), ("p1", 10_000), ("eno2", 10_000), ("p3", 10_000)];
         h.nics = nics.iter().map(|(name, speed)| testing::nic(name, *speed)).collect();
@@ -79,7 +80,9 @@ fn every_reason_is_told() {
         h.nics = vec![testing::nic("eno1", 10_000)];
     });
     assert_eq!(copied.refusals.len(), 5, "{:#?}", copied.refusals);
-    assert!(copied.refusals[1].starts_with("no disk for sda: it takes one of type ssd with at least 257698037760 bytes"));
+    assert!(
+        copied.refusals[1].starts_with("no disk for sda: it takes one of type ssd with at least 257698037760 bytes")
+    );
     assert!(copied.refusals[1].ends_with("there are: sda (ssd, 256624295936 bytes), sdb (hdd, 966367641600 bytes)"));
     assert!(copied.refusals[4].starts_with("no NIC for eno3: it takes one of that name, or one of 1000 Mb/s"));
     assert_eq!((copied.storage, copied.network), (None, None));

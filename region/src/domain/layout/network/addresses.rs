@@ -35,7 +35,8 @@ pub(super) fn check(links: &[Link<'_>], faults: &mut Faults) {
             let field = format!("{field}.{name}");
             reachable(link, gateway, &field, faults);
             if let Some(first) = gateways.get(&gateway.is_ipv4()) {
-                faults.add(field, format!("there is a {name} at {first} already: use a route with a metric for another"));
+                faults
+                    .add(field, format!("there is a {name} at {first} already: use a route with a metric for another"));
             } else {
                 gateways.insert(gateway.is_ipv4(), field);
             }
@@ -65,7 +66,9 @@ pub(super) fn on_link(link: &Link<'_>, address: IpAddr) -> bool {
 fn host(net: &IpNet) -> Result<(), String> {
     unicast(net.addr())?;
     match net {
-        IpNet::V4(four) if four.prefix_len() == 0 => Err("has no network: the prefix length must be 1 to 32".to_owned()),
+        IpNet::V4(four) if four.prefix_len() == 0 => {
+            Err("has no network: the prefix length must be 1 to 32".to_owned())
+        }
         IpNet::V4(four) if four.prefix_len() < 31 && four.addr() == four.network() => {
             Err("is the network itself, not an address in it".to_owned())
         }

@@ -73,10 +73,11 @@ pub(super) fn check<'a>(layout: &'a NetworkLayout, facts: &Facts<'_>, faults: &m
 
 fn all<'a>(layout: &'a NetworkLayout, faults: &mut Faults) -> Vec<Link<'a>> {
     let mut links = Vec::new();
-    let mut add = |list: &str, place: usize, name: &'a str, kind, mtu, addresses: &'a Addresses, parts: &'a [String]| {
-        let field = format!("network.{list}[{place}]");
-        links.push(Link { name, field, kind, mtu, addresses, master: None, parts });
-    };
+    let mut add =
+        |list: &str, place: usize, name: &'a str, kind, mtu, addresses: &'a Addresses, parts: &'a [String]| {
+            let field = format!("network.{list}[{place}]");
+            links.push(Link { name, field, kind, mtu, addresses, master: None, parts });
+        };
     let interfaces = faults.bound("network.interfaces", &layout.interfaces, MOST_INTERFACES);
     for (place, i) in interfaces.iter().enumerate() {
         add("interfaces", place, &i.name, Kind::Interface, i.mtu, &i.addresses, &[]);
@@ -182,7 +183,10 @@ fn vlans(layout: &NetworkLayout, links: &[Link<'_>], faults: &mut Faults) {
         match links.iter().find(|l| l.name == vlan.link) {
             None => faults.add(format!("{field}.link"), format!("{} is no link of this layout", quoted(&vlan.link))),
             Some(link) if link.kind == Kind::Vlan => {
-                faults.add(format!("{field}.link"), "is a VLAN itself: VLANs are carried by interfaces, bonds and bridges");
+                faults.add(
+                    format!("{field}.link"),
+                    "is a VLAN itself: VLANs are carried by interfaces, bonds and bridges",
+                );
             }
             Some(Link { master: Some((Kind::Bond, bond)), .. }) => {
                 let why = format!("is a member of bond {}: put the VLAN on the bond", quoted(bond));
@@ -233,6 +237,10 @@ fn mtu(link: &Link<'_>, links: &[Link<'_>], faults: &mut Faults) {
             Kind::Bond => part.mtu == 0 || part.mtu == link.mtu,
             Kind::Interface | Kind::Bridge | Kind::Vlan => has >= link.mtu,
         };
-        faults.unless(fits, field.clone(), format!("does not go with the MTU of {}, which is {has}", quoted(part.name)));
+        faults.unless(
+            fits,
+            field.clone(),
+            format!("does not go with the MTU of {}, which is {has}", quoted(part.name)),
+        );
     }
 }

@@ -70,14 +70,16 @@ fn mount_point(one: &FilesystemMount, field: &str, faults: &mut Faults) {
         return;
     }
     let part = |p: &str| !p.is_empty() && p != "." && p != ".." && p.bytes().all(|b| matches!(b, b'!'..=b'~'));
-    let good = path.len() <= MOST_PATH && (path == "/" || path.strip_prefix('/').is_some_and(|p| p.split('/').all(part)));
+    let good =
+        path.len() <= MOST_PATH && (path == "/" || path.strip_prefix('/').is_some_and(|p| p.split('/').all(part)));
     if !good {
         let why = "must be an absolute path of at most 255 printable characters, without spaces, '.', '..', or '/' at its end";
         faults.add(field, format!("{} {why}", quoted(path)));
         return;
     }
     let system = ["/proc", "/sys", "/dev", "/run"];
-    let inside = system.iter().find(|s| path.strip_prefix(**s).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let inside =
+        system.iter().find(|s| path.strip_prefix(**s).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
     if let Some(inside) = inside {
         faults.add(field, format!("nothing can be mounted under {inside}, which is the kernel's and the system's own"));
     } else if path == "/" {
@@ -103,8 +105,8 @@ fn label(one: &FilesystemMount, field: &str, faults: &mut Faults) {
 fn options(one: &FilesystemMount, field: &str, faults: &mut Faults) {
     let field = format!("{field}.options");
     for (place, option) in faults.bound(&field, &one.options, MOST_OPTIONS).iter().enumerate() {
-        let good = (1..=MOST_OPTION).contains(&option.len())
-            && option.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b',');
+        let good =
+            (1..=MOST_OPTION).contains(&option.len()) && option.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b',');
         let why = "must be one mount option: 1 to 128 printable characters without spaces and commas";
         faults.unless(good, format!("{field}[{place}]"), why);
     }

@@ -21,7 +21,12 @@ pub(super) fn arrays(layout: &StorageLayout, devices: &mut Devices, faults: &mut
         let spares = take(&array.spares, Use::Raid, &format!("{field}.spares"), devices, faults);
         let size = level(array, &field, &members, &spares, faults);
         if name(&format!("{field}.name"), &array.name, faults) {
-            devices.declare(&array.name, Device::new(Shape::Array, &field, size, None), &format!("{field}.name"), faults);
+            devices.declare(
+                &array.name,
+                Device::new(Shape::Array, &field, size, None),
+                &format!("{field}.name"),
+                faults,
+            );
         }
     }
 }
@@ -29,7 +34,8 @@ pub(super) fn arrays(layout: &StorageLayout, devices: &mut Devices, faults: &mut
 /// Members that there are and that are free.
 fn take(names: &[String], what: Use, field: &str, devices: &mut Devices, faults: &mut Faults) -> Vec<Device> {
     let names = faults.bound(field, names, MOST_MEMBERS);
-    let each = names.iter().enumerate().filter_map(|(n, name)| devices.take(name, what, &format!("{field}[{n}]"), faults));
+    let each =
+        names.iter().enumerate().filter_map(|(n, name)| devices.take(name, what, &format!("{field}[{n}]"), faults));
     each.collect()
 }
 
@@ -105,9 +111,15 @@ pub(super) fn groups(layout: &StorageLayout, devices: &mut Devices, faults: &mut
         faults.unless(!group.members.is_empty(), list.clone(), "at least one is required");
         let members = take(&group.members, Use::Lvm, &list, devices, faults);
         let whole = members.len() == group.members.len();
-        let room = members.iter().try_fold(0_u64, |sum, m| Some(sum.saturating_add(extents(m.size?)))).filter(|_| whole);
+        let room =
+            members.iter().try_fold(0_u64, |sum, m| Some(sum.saturating_add(extents(m.size?)))).filter(|_| whole);
         if name(&format!("{field}.name"), &group.name, faults) {
-            devices.declare(&group.name, Device::new(Shape::Group, &field, room, None), &format!("{field}.name"), faults);
+            devices.declare(
+                &group.name,
+                Device::new(Shape::Group, &field, room, None),
+                &format!("{field}.name"),
+                faults,
+            );
         }
         volumes(group, &field, room, devices, faults);
     }
