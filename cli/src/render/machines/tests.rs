@@ -283,6 +283,7 @@ fn a_machine_for_programs() {
                 }
               ],
               "name": "n1",
+              "network": null,
               "owner": "ann",
               "phase": "booting",
               "power": "on",
@@ -291,6 +292,7 @@ fn a_machine_for_programs() {
               "reason": "waits for the agent to say hello",
               "since": "2027-01-15T07:58:45Z",
               "state": "deploying",
+              "storage": null,
               "updated_at": "2027-01-15T07:59:57Z"
             }
           ],
@@ -312,6 +314,7 @@ fn a_machine_for_programs() {
           "labels": {},
           "last_erase": [],
           "name": "n2",
+          "network": null,
           "owner": null,
           "phase": null,
           "power": null,
