@@ -323,6 +323,7 @@ fn a_machine_for_programs() {
           "reason": null,
           "since": null,
           "state": null,
+          "storage": null,
           "updated_at": null
         }"#]]
     .assert_eq(&format!("{:#}", json(&bare())));
