@@ -4,6 +4,7 @@ mod allocate;
 mod bulk;
 mod events;
 mod images;
+mod layouts;
 mod login;
 mod machines;
 mod marks;

@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod images;
+pub(crate) mod layouts;
 pub(crate) mod machines;
 pub(crate) mod operations;
 pub(crate) mod racks;

@@ -9,6 +9,7 @@ use farrier_proto::v1::{
 use super::{
     App,
     allocate::{self, AllocateArgs},
+    layouts::{self, CloneArgs, ConfigureArgs},
     marks::{self, RemarkArgs, UpdateArgs},
     one_of,
     rescue::{self, RescueArgs},
@@ -111,6 +112,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Declare storage and network of a machine, as the next deployment is to make them.
+    Configure(ConfigureArgs),
+    /// Copy declared storage and network of a machine to others whose hardware fits.
+    Clone(CloneArgs),
     /// Ask the machine's BMC for power.
     Power {
         /// What to ask; query changes nothing.
@@ -235,6 +240,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Update(args) => marks::update(app, args).await,
         Command::Rescue(args) => rescue::rescue(app, args).await,
         Command::ExitRescue { machine, comment, wait } => rescue::exit(app, machine, comment, &wait).await,
+        Command::Configure(args) => layouts::configure(app, args).await,
+        Command::Clone(args) => layouts::clone(app, args).await,
         Command::Power { action, machine } => verbs::power(app, action, machine).await,
     }
 }

@@ -7,7 +7,7 @@ use farrier_proto::v1::{
 use serde_json::{Value, json};
 
 use super::{
-    explain,
+    explain, layouts,
     table::{Fit, Page, cell, table},
     words::{self, filled, rfc3339},
 };
@@ -49,6 +49,8 @@ pub(crate) fn json(machine: &Machine) -> Value {
         "rescue_from": filled(&status.rescue_from),
         "rescue_address": filled(&status.rescue_address),
         "agent_heard_at": rfc3339(status.agent_heard_at.as_ref()),
+        "storage": intent.storage,
+        "network": intent.network,
         "labels": machine.labels,
         "etag": machine.etag,
         "created_at": rfc3339(status.created_at.as_ref()),
@@ -194,6 +196,8 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair("Firmware", words::firmware(status.firmware))
         .pair("Rack", status.rack.clone())
         .pair("BMC", intent.bmc.as_ref().map(bmc_text))
+        .pair_if("Declared storage", intent.storage.as_ref().map(layouts::storage_line))
+        .pair_if("Declared network", intent.network.as_ref().map(layouts::network_line))
         .pair_if("Labels", Some(labels.join(", ")))
         .pair_if("Notes", Some(intent.notes.clone()))
         .pair("Created", age(status.created_at.as_ref()))

@@ -65,6 +65,10 @@ pub(crate) struct Script {
     pub(crate) commission: Option<CommissionMachineRequest>,
     pub(crate) test: Option<TestMachineRequest>,
     pub(crate) new_script: Option<CreateScriptRequest>,
+    pub(crate) configure: Option<ConfigureMachineRequest>,
+    pub(crate) clone: Option<CloneMachineRequest>,
+    /// What becomes of the destinations of a copy.
+    pub(crate) cloned: Vec<CloneResult>,
     /// What each event stream does; a stream beyond these is silent.
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// From where each stream was opened.

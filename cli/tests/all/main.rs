@@ -6,6 +6,7 @@ mod allocate;
 mod bulk;
 mod fake;
 mod images;
+mod layouts;
 mod lists;
 mod login;
 mod marks;

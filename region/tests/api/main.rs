@@ -13,6 +13,7 @@ mod fleet;
 mod gateway;
 mod images;
 mod intentions;
+mod layouts;
 mod leave;
 mod lists;
 mod machines;

@@ -287,6 +287,7 @@ fn a_machine_for_programs() {
               "lease_expires_at": null,
               "lock": null,
               "name": "n1",
+              "network": null,
               "notes": null,
               "owner": "ann",
               "phase": "booting",
@@ -300,6 +301,7 @@ fn a_machine_for_programs() {
               "script_results": [],
               "since": "2027-01-15T07:58:45Z",
               "state": "deploying",
+              "storage": null,
               "tags": [],
               "updated_at": "2027-01-15T07:59:57Z",
               "zone": null
@@ -326,6 +328,7 @@ fn a_machine_for_programs() {
           "lease_expires_at": null,
           "lock": null,
           "name": "n2",
+          "network": null,
           "notes": null,
           "owner": null,
           "phase": null,
@@ -339,6 +342,7 @@ fn a_machine_for_programs() {
           "script_results": [],
           "since": null,
           "state": null,
+          "storage": null,
           "tags": [],
           "updated_at": null,
           "zone": null

@@ -322,11 +322,18 @@ impl Machines for Region {
     async fn unlock_machine(&self, request: Request<MachineVerbRequest>) -> Answer<Machine> {
         self.remark(request.into_inner(), MachineState::Ready)
     }
-    async fn configure_machine(&self, _: Request<ConfigureMachineRequest>) -> Answer<Machine> {
-        self.absent()
+    async fn configure_machine(&self, request: Request<ConfigureMachineRequest>) -> Answer<Machine> {
+        let request = request.into_inner();
+        self.script(|s| s.configure = Some(request.clone()));
+        self.verb(request.options, MachineState::Ready)
     }
-    async fn clone_machine(&self, _: Request<CloneMachineRequest>) -> Answer<CloneMachineResponse> {
-        self.absent()
+    async fn clone_machine(&self, request: Request<CloneMachineRequest>) -> Answer<CloneMachineResponse> {
+        let request = request.into_inner();
+        let results = self.script(|s| {
+            s.clone = Some(request);
+            s.cloned.clone()
+        });
+        Ok(Response::new(CloneMachineResponse { results }))
     }
     async fn delete_machine(&self, _: Request<DeleteMachineRequest>) -> Answer<DeleteMachineResponse> {
         self.absent()

@@ -210,7 +210,7 @@ fn nics(layout: &NetworkLayout, from: &Hardware, to: &Hardware, copied: &mut Cop
         return None;
     }
     let mut renamed = layout.clone();
-    without_addresses(&mut renamed, copied);
+    without_addresses(&mut renamed, &names, copied);
     let rename = |text: &mut String| {
         if let Some(name) = names.get(text.as_str()) {
             text.clone_from(name);
@@ -241,14 +241,15 @@ fn no_nic(want: &Nic, to: &Hardware) -> String {
 
 /// Addresses are of one machine. Each link that had one asks by DHCP; routes stay if their router was in a network of such
 /// a link, and say which; the default route is DHCP's matter.
-fn without_addresses(layout: &mut NetworkLayout, copied: &mut Copied) {
+fn without_addresses(layout: &mut NetworkLayout, names: &BTreeMap<&str, String>, copied: &mut Copied) {
     let mut before: Vec<(String, Addresses)> = Vec::new();
     for (name, addresses) in layout.addresses_mut() {
         if !addresses.fixed.is_empty() {
             let fixed = addresses.fixed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let four = addresses.fixed.iter().any(|net| net.addr().is_ipv4());
             let asks = addresses.dhcp4 || four;
-            let destination = if asks { format!("{name} dhcp4") } else { String::new() };
+            let destination =
+                if asks { format!("{} dhcp4", names.get(name).map_or(name, String::as_str)) } else { String::new() };
             let rule = if asks { Rule::StaticToDhcp } else { Rule::Dropped };
             copied.matches.push(Match { source: format!("{name} {fixed}"), destination, rule });
             before.push((name.to_owned(), addresses.clone()));
