@@ -1,5 +1,5 @@
 //! The API, over TLS, against SQLite. No engine runs: machines are where the tests put them.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests: panic and print are their language")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/postgres.rs"]
 mod postgres;

@@ -94,11 +94,13 @@ fn each<W, D>(field: &str, given: Vec<W>, make: impl Fn(&str, W) -> Result<D>) -
     given.into_iter().enumerate().map(|(place, one)| make(&format!("{field}[{place}]"), one)).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `each` hands it over")]
 fn disk(field: &str, q: v1::DiskConstraint) -> Result<DiskNeed> {
     let kind: Option<DiskKind> = parse::optional(&format!("{field}.kind"), &q.kind)?;
     Ok(DiskNeed { min_bytes: q.min_bytes, kind })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `each` hands it over")]
 fn gpu(field: &str, q: v1::GpuConstraint) -> Result<GpuNeed> {
     for (part, id) in [("vendor_id", &q.vendor_id), ("device_id", &q.device_id)] {
         if !id.is_empty() && (id.len() != 4 || !id.bytes().all(|b| b.is_ascii_hexdigit())) {
@@ -134,6 +136,7 @@ fn text(field: &str, given: &str) -> Result<()> {
 }
 
 /// The answer to a batch.
+#[expect(clippy::ptr_arg, reason = "as `Api::mutate` calls it")]
 pub(super) fn results(made: &Vec<Allocated>) -> v1::AllocateMachinesResponse {
     let result = |one: &Allocated| v1::AllocationResult {
         item: u32::try_from(one.item).unwrap_or(u32::MAX),

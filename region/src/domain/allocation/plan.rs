@@ -95,7 +95,7 @@ pub fn plan<C: Borrow<Candidate>>(ready: &[C], user: &User, wants: &[Want]) -> P
 enum Why {
     NotReady(String),
     Named(String),
-    Counted(Census, Constraints),
+    Counted(Census, Box<Constraints>),
 }
 
 /// Gives each group what it gets: first in its list, and its count no more than that.
@@ -126,7 +126,7 @@ fn ranked(ready: &[&Candidate], want: &Want, most: usize) -> (Vec<farrier_common
             Err(unmet) => census.count(unmet),
         }
     }
-    (fitting.into_values().take(most).collect(), Why::Counted(census, want.constraints.clone()))
+    (fitting.into_values().take(most).collect(), Why::Counted(census, Box::new(want.constraints.clone())))
 }
 
 fn named(ready: &[&Candidate], want: &Want) -> (Vec<farrier_common::id::MachineId>, Why) {
