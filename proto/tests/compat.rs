@@ -43,11 +43,10 @@ fn message(outer: &str, message: &DescriptorProto) -> Vec<String> {
 }
 
 fn field(message: &str, of: &DescriptorProto, field: &FieldDescriptorProto) -> String {
-    let kind = match field.r#type() {
-        field_descriptor_proto::Type::Message
-        | field_descriptor_proto::Type::Enum
-        | field_descriptor_proto::Type::Group => field.type_name().trim_start_matches('.').to_owned(),
-        plain => plain.as_str_name().trim_start_matches("TYPE_").to_lowercase(),
+    // Messages and enums go by their names.
+    let kind = match field.type_name().trim_start_matches('.') {
+        "" => field.r#type().as_str_name().trim_start_matches("TYPE_").to_lowercase(),
+        named => named.to_owned(),
     };
     let label = match field.label() {
         field_descriptor_proto::Label::Repeated => "repeated ",
