@@ -1,8 +1,8 @@
 //! One verb for many machines.
 //!
-//! Asking makes an operation: durable, with one item for each machine. The runner ([`runner`]) gives each machine's verb
+//! Asking makes an operation: durable, with one item for each machine. The runner (`runner`) gives each machine's verb
 //! in its turn by the use cases that a person would call, so that every check, the audit and the table's edges apply.
-//! Destructive verbs need the token of a plan that was made for just this ([`plan`]).
+//! Destructive verbs need the token of a plan that was made for just this (`plan`).
 
 mod plan;
 mod runner;

@@ -8,6 +8,7 @@ mod race;
 
 mod allocation;
 mod bulk;
+mod bytes;
 mod daemon;
 mod fleet;
 mod gateway;

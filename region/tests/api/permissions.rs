@@ -25,55 +25,16 @@ use farrier_region::{
     },
     store::{Extra, NewMachine},
 };
-use prost::{
-    Message as _,
-    bytes::{Buf as _, BufMut as _},
-};
-use tonic::{Code, Request, Status, codec::Codec, codegen::http::uri::PathAndQuery};
+use prost::Message as _;
+use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery};
 use tonic_types::StatusExt as _;
 
-use crate::site::{Site, by, options};
+use crate::{
+    bytes::Raw,
+    site::{Site, by, options},
+};
 
 // === raw calls ===
-
-/// Sends bytes, and reads none of the answer: a call is only its name here.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl tonic::codec::Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, to: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl tonic::codec::Decoder for Raw {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
-    }
-}
 
 async fn raw(site: &Site, token: Option<&str>, call: &Call, body: Vec<u8>) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(site.channel.clone());

@@ -36,7 +36,8 @@ fn the_owner_and_admins_declare_while_nobody_works_on_it() {
         m.owner = Some(Owner::User(ulf.id));
         for storage in [true, false] {
             let working = state.class() == Class::Working;
-            let may = !working && !(storage && matches!(state, State::Deployed | State::Rescue));
+            let in_use = storage && matches!(state, State::Deployed | State::Rescue);
+            let may = !(working || in_use);
             for user in [&admin, &ulf] {
                 let told = try_it(user, &m, storage);
                 assert_eq!(told.ends_with("was declared"), may, "{state} {told}");
