@@ -5,6 +5,7 @@ mod bulk;
 mod events;
 mod images;
 mod layouts;
+mod leave;
 mod login;
 mod machines;
 mod marks;

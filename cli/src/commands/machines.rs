@@ -10,6 +10,7 @@ use super::{
     App,
     allocate::{self, AllocateArgs},
     layouts::{self, CloneArgs, ConfigureArgs},
+    leave::{self, AddLiveArgs, DeleteArgs},
     marks::{self, RemarkArgs, UpdateArgs},
     one_of,
     rescue::{self, RescueArgs},
@@ -38,6 +39,10 @@ pub(crate) enum Command {
     },
     /// Add a machine by hand; it goes straight to commissioning.
     Create(CreateArgs),
+    /// Add a machine that already runs a workload: deployed at once, nothing is rebooted. Prints a script for its host.
+    AddLive(AddLiveArgs),
+    /// Take a machine out of Farrier: its BMC account, addresses and credentials are given back.
+    Delete(DeleteArgs),
     /// Commission a new, ready or failed machine: BMC account, boot, inventory.
     Commission(CommissionArgs),
     /// Run hardware tests on a ready machine.
@@ -225,6 +230,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Show { machine } => show(app, machine).await,
         Command::Explain { machine, entries } => explain(app, machine, entries).await,
         Command::Create(args) => verbs::create(app, args).await,
+        Command::AddLive(args) => leave::add_live(app, args).await,
+        Command::Delete(args) => leave::delete(app, args).await,
         Command::Commission(args) => verbs::commission(app, args).await,
         Command::Test { machine, tests, comment, wait } => verbs::test(app, machine, tests, comment, &wait).await,
         Command::Results { machine, script } => scripts::results(app, machine, script).await,

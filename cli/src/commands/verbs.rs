@@ -73,6 +73,8 @@ pub(crate) enum PowerWord {
     Off,
     /// Power off, then on.
     Cycle,
+    /// Ask the system to shut down in order.
+    SoftOff,
     /// Ask the BMC now; change nothing.
     Query,
 }
@@ -186,6 +188,7 @@ pub(crate) async fn power(app: &App, action: PowerWord, machine: String) -> Resu
         PowerWord::On => PowerAction::On,
         PowerWord::Off => PowerAction::Off,
         PowerWord::Cycle => PowerAction::Cycle,
+        PowerWord::SoftOff => PowerAction::SoftOff,
         PowerWord::Query => PowerAction::Query,
     };
     let request = PowerMachineRequest { options: options(), machine, action: action.into() };
@@ -229,7 +232,7 @@ pub(super) async fn act(
     wait::judge(&machine, aim)
 }
 
-fn credentials(args: BmcArgs) -> Result<Option<BmcCredentials>, Error> {
+pub(super) fn credentials(args: BmcArgs) -> Result<Option<BmcCredentials>, Error> {
     let (Some(address), Some(username), Some(file)) = (args.bmc_address, args.bmc_user, args.bmc_password_file) else {
         return Ok(None);
     };
