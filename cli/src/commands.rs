@@ -1,6 +1,7 @@
 //! The commands, one module per noun: what the command line says, and the calls that it comes to.
 
 mod allocate;
+mod audit;
 mod bulk;
 mod events;
 mod images;
@@ -10,6 +11,8 @@ mod login;
 mod machines;
 mod marks;
 mod operations;
+mod pools;
+mod projects;
 mod racks;
 mod rescue;
 mod scripts;
@@ -91,6 +94,14 @@ pub(crate) enum Command {
     /// People and programs.
     #[command(subcommand)]
     User(users::Command),
+    /// People who hold machines together.
+    #[command(subcommand)]
+    Project(projects::Command),
+    /// Where machines belong, and who may see and hold them.
+    #[command(subcommand)]
+    Pool(pools::Command),
+    /// Who changed what, when, why and from where; for admins.
+    Audit(audit::AuditArgs),
     /// Bearer tokens.
     #[command(subcommand)]
     Token(tokens::Command),
@@ -132,6 +143,9 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Operation(command) => operations::run(app, command).await,
         Command::Watch(args) => events::watch(app, args).await,
         Command::Event(command) => events::run(app, command).await,
+        Command::Project(command) => projects::run(app, command).await,
+        Command::Pool(command) => pools::run(app, command).await,
+        Command::Audit(args) => audit::run(app, args).await,
         Command::Subnet(command) => subnets::run(app, command).await,
         Command::Rack(command) => racks::run(app, command).await,
         Command::Image(command) => images::run(app, command).await,

@@ -11,6 +11,7 @@ pub(crate) mod images;
 pub(crate) mod layouts;
 pub(crate) mod machines;
 pub(crate) mod operations;
+pub(crate) mod people;
 pub(crate) mod racks;
 pub(crate) mod scripts;
 pub(crate) mod ssh_keys;
