@@ -39,8 +39,6 @@ mod machines;
 mod migrations;
 mod operations;
 mod pools;
-mod pools_find;
-mod project_find;
 mod projects;
 mod quota;
 mod racks;

@@ -98,52 +98,32 @@ mutations! {
     DeleteScriptRequest script,
 }
 
-impl Mutation for v1::CreateMachineRequest {
-    fn options(&self) -> Option<&MutationOptions> {
-        self.options.as_ref()
-    }
+/// The same for requests with labels, which are a hash map and have no order of their own.
+macro_rules! labelled {
+    ($($request:ident $target:ident,)*) => { $(
+        impl Mutation for v1::$request {
+            fn options(&self) -> Option<&MutationOptions> {
+                self.options.as_ref()
+            }
 
-    fn target(&self) -> &str {
-        &self.name
-    }
+            fn target(&self) -> &str {
+                &self.$target
+            }
 
-    fn canonical(&self) -> Vec<u8> {
-        let rest = Self { labels: HashMap::new(), ..self.clone() };
-        [rest.encode_to_vec(), in_order(&self.labels)].concat()
-    }
+            fn canonical(&self) -> Vec<u8> {
+                let rest = Self { labels: HashMap::new(), ..self.clone() };
+                [rest.encode_to_vec(), in_order(&self.labels)].concat()
+            }
+        }
+    )* };
 }
 
-impl Mutation for v1::AddLiveMachineRequest {
-    fn options(&self) -> Option<&MutationOptions> {
-        self.options.as_ref()
-    }
-
-    fn target(&self) -> &str {
-        &self.name
-    }
-
-    fn canonical(&self) -> Vec<u8> {
-        let rest = Self { labels: HashMap::new(), ..self.clone() };
-        [rest.encode_to_vec(), in_order(&self.labels)].concat()
-    }
+labelled! {
+    CreateMachineRequest name,
+    AddLiveMachineRequest name,
+    UpdateMachineRequest machine,
 }
 
-impl Mutation for v1::UpdateMachineRequest {
-    fn options(&self) -> Option<&MutationOptions> {
-        self.options.as_ref()
-    }
-
-    fn target(&self) -> &str {
-        &self.machine
-    }
-
-    fn canonical(&self) -> Vec<u8> {
-        let rest = Self { labels: HashMap::new(), ..self.clone() };
-        [rest.encode_to_vec(), in_order(&self.labels)].concat()
-    }
-}
-
-/// Labels are a hash map, which has no order of its own.
 fn in_order(labels: &HashMap<String, String>) -> Vec<u8> {
     let mut labels: Vec<_> = labels.iter().collect();
     labels.sort();
@@ -189,10 +169,8 @@ impl Mutation for v1::AllocateMachinesRequest {
 
 /// Constraints without their labels, which are a hash map and have no order of their own; and those in order.
 fn unlabelled(given: Option<&v1::AllocationConstraints>) -> (Option<v1::AllocationConstraints>, Vec<u8>) {
-    let mut labels: Vec<_> = given.map(|c| c.labels.iter().collect()).unwrap_or_default();
-    labels.sort();
     let rest = given.map(|c| v1::AllocationConstraints { labels: HashMap::new(), ..c.clone() });
-    (rest, format!("{labels:?}").into_bytes())
+    (rest, given.map(|c| in_order(&c.labels)).unwrap_or_default())
 }
 
 impl Api {

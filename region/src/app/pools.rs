@@ -22,7 +22,7 @@ impl App {
     /// # Errors
     /// There is none that is granted to the caller, or at all.
     pub async fn pool_get(&self, user: &User, which: &str) -> Result<Pool> {
-        let found = self.store.pool_get(which).await?;
+        let found = self.store.pool_find(which).await?;
         let seen = found.filter(|p| user.role == Role::Admin || user.pools.contains(&p.id));
         seen.ok_or_else(|| Error::not_found("pool", which))
     }

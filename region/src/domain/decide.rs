@@ -186,7 +186,10 @@ fn at_rest(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> De
         return leave(Event::Expire, Why::new(Code::LeaseEnded, text));
     }
     let step = unpublished(m, seen).or_else(|| {
-        rescue::keeps_running(m).then(|| wait(SELDOM.min(rules.agent_silence), rescue::tell(m, seen, rules, now)))
+        rescue::keeps_running(m).then(|| {
+            let why = Why::new(m.code, rescue::tell(m, seen, rules, now));
+            wait(SELDOM.min(rules.agent_silence), why)
+        })
     });
     match (step, lease.map(|end| end - now)) {
         (Some(Decision::Wait { after, why }), Some(left)) => wait(after.min(left), why),

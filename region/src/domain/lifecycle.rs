@@ -254,41 +254,6 @@ pub enum Class {
     Failed,
 }
 
-impl Event {
-    /// Is its work built? The API answers UNIMPLEMENTED to the verbs that are not, and nobody is told that they are allowed.
-    #[must_use]
-    pub const fn available(self) -> bool {
-        match self {
-            E::Rescue
-            | E::ExitRescue
-            | E::ReturnReady
-            | E::ReturnAllocated
-            | E::ReturnDeployed
-            | E::ReturnBroken
-            | E::ReturnFailedDeployment
-            | E::ReturnFailedReleasing
-            | E::Enlist
-            | E::Add
-            | E::AddLive
-            | E::Commission
-            | E::Test
-            | E::BeginTests
-            | E::Abort
-            | E::Allocate
-            | E::Deploy
-            | E::Release
-            | E::MarkBroken
-            | E::MarkFixed
-            | E::OverrideFailedTest
-            | E::Done
-            | E::Recommission
-            | E::Fail
-            | E::Timeout
-            | E::Expire => true,
-        }
-    }
-}
-
 impl State {
     /// What kind of place it is.
     #[must_use]
@@ -362,7 +327,7 @@ impl State {
 
     /// The verbs that people may use now, in the table's order.
     pub fn verbs(self) -> impl Iterator<Item = Event> {
-        self.edges().filter(|e| matches!(e.by, Admin | Owner) && e.on.available()).map(|e| e.on)
+        self.edges().filter(|e| matches!(e.by, Admin | Owner)).map(|e| e.on)
     }
 }
 

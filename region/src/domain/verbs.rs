@@ -62,7 +62,7 @@ pub fn allowed(user: &User, m: &Machine) -> Vec<&'static str> {
 }
 
 fn events(user: &User, m: &Machine) -> Vec<Event> {
-    m.state.edges().filter(|e| e.on.available() && permissions::may(user, e, m.owner)).map(|e| e.on).collect()
+    m.state.edges().filter(|e| permissions::may(user, e, m.owner)).map(|e| e.on).collect()
 }
 
 /// The edge for a verb, if lock, table and role allow it.

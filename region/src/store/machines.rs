@@ -78,8 +78,6 @@ pub struct MachineView {
 pub struct MachineFilter {
     /// Only these; empty: all.
     pub states: Vec<State>,
-    /// Not these.
-    pub hide: Vec<State>,
     /// Of these only those that this caller may see.
     pub visible: Visibility,
 }

@@ -76,7 +76,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn pool_get(&self, id_or_name: &str) -> Result<Option<Pool>> {
+    pub async fn pool_find(&self, id_or_name: &str) -> Result<Option<Pool>> {
         let text = id_or_name.to_owned();
         self.read(move |tx| {
             if let Ok(id) = text.parse()

@@ -1,11 +1,10 @@
 //! Allocation: constraints, batches, projects, leases, and who is quicker.
 
-use farrier_common::id::ProjectId;
 use farrier_proto::v1::{self, AllocationConstraints as Constraints, BatchMode, MachineState, Role};
 use farrier_region::{
     domain::{
         lifecycle::Event,
-        machine::{Disk, Gpu, Hardware, Owner},
+        machine::{Disk, Gpu, Hardware},
     },
     store::Database,
 };
@@ -206,10 +205,28 @@ async fn who_is_in_no_project_holds_for_none() {
     let request = v1::AllocateMachineRequest { project: "moon".to_owned(), ..wants(Constraints::default()) };
     let status = refused(machines.allocate_machine(by(&ulf, request)).await, Code::InvalidArgument);
     assert_eq!(status.message(), "project: you are in no project \"moon\"");
-    // What a project holds is not its members' own.
-    let project = ProjectId::generate();
-    assert!(site.app.store.project_find_id(&project.to_string()).await.unwrap().is_none());
-    assert_ne!(Owner::Project(project), Owner::User(farrier_common::id::UserId::generate()));
+}
+
+#[tokio::test]
+async fn what_a_project_holds_is_for_all_its_members_and_for_nobody_else() {
+    let (site, mut machines) = site(1).await;
+    let (ulf, uma, una) =
+        (site.user("ulf", Role::User).await, site.user("uma", Role::User).await, site.user("una", Role::User).await);
+    let project = v1::CreateProjectRequest {
+        options: options(),
+        name: "moon".to_owned(),
+        members: vec!["ulf".to_owned(), "uma".to_owned()],
+        ..Default::default()
+    };
+    let mut projects = v1::projects_client::ProjectsClient::new(site.channel.clone());
+    projects.create_project(by(&site.admin, project)).await.unwrap();
+    let request = v1::AllocateMachineRequest { project: "moon".to_owned(), ..wants(Constraints::default()) };
+    let held = machines.allocate_machine(by(&ulf, request)).await.unwrap().into_inner();
+    let intent = held.intent.unwrap();
+    assert_eq!((intent.project.as_str(), intent.owner.as_str()), ("moon", ""));
+    let release = || v1::ReleaseMachineRequest { options: options(), machine: held.name.clone(), ..Default::default() };
+    refused(machines.release_machine(by(&una, release())).await, Code::PermissionDenied);
+    machines.release_machine(by(&uma, release())).await.unwrap();
 }
 
 const RACE: Race = Race { clients: 64, machines: 100, allocations: 1000 };

@@ -40,9 +40,10 @@ fn users_are_found_listed_and_unique() {
 #[test]
 fn the_default_pool_is_there_and_found() {
     on_both(|world: World| async move {
-        let there = Some((pool::DEFAULT, "default".parse().unwrap()));
-        assert_eq!(world.store.pool_find("default").await.unwrap(), there);
-        assert_eq!(world.store.pool_find(&pool::DEFAULT.to_string()).await.unwrap(), there);
+        for found in ["default".to_owned(), pool::DEFAULT.to_string()] {
+            let there = world.store.pool_find(&found).await.unwrap().unwrap();
+            assert_eq!((there.id, there.name.as_str(), there.everyone), (pool::DEFAULT, "default", true));
+        }
         for missing in ["gpu", "", "DEFAULT"] {
             assert_eq!(world.store.pool_find(missing).await.unwrap(), None);
         }

@@ -205,8 +205,12 @@ impl Command {
     /// What is wrong, and what is allowed.
     pub fn parse(line: &str) -> Result<Self, String> {
         let mut words = Words::split(line)?;
-        let name = words.next("a command")?;
-        let name: Name = name.parse().map_err(|e: UnknownWord| e.to_string())?;
+        let begin = words.next("a command")?;
+        if let Ok(verb) = begin.parse() {
+            let command = Self::Say(verb, who(&mut words)?);
+            return words.end("").map(|()| command);
+        }
+        let name = begin.parse().map_err(|e: UnknownWord| format!("{e}, nor a verb: {}", verbs()))?;
         if name == Name::Fault {
             return Line::parse(words).map(Self::Fault);
         }
@@ -222,21 +226,6 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
         Name::Fleet => return Ok((fleet(words)?, "seed= vendors= firmware= disks=")),
         Name::Site => return Ok((site(words)?, SITE_KEYS)),
         Name::On => Command::Power(who(words)?, PowerDeed::On),
-        Name::Add => Command::Say(Verb::Add, who(words)?),
-        Name::AddLive => Command::Say(Verb::AddLive, who(words)?),
-        Name::Commission => Command::Say(Verb::Commission, who(words)?),
-        Name::CommissionAndTest => Command::Say(Verb::CommissionAndTest, who(words)?),
-        Name::Test => Command::Say(Verb::Test, who(words)?),
-        Name::Allocate => Command::Say(Verb::Allocate, who(words)?),
-        Name::Lend => Command::Say(Verb::Lend, who(words)?),
-        Name::Deploy => Command::Say(Verb::Deploy, who(words)?),
-        Name::Release => Command::Say(Verb::Release, who(words)?),
-        Name::Abort => Command::Say(Verb::Abort, who(words)?),
-        Name::MarkBroken => Command::Say(Verb::MarkBroken, who(words)?),
-        Name::MarkFixed => Command::Say(Verb::MarkFixed, who(words)?),
-        Name::OverrideFailedTest => Command::Say(Verb::OverrideFailedTest, who(words)?),
-        Name::Rescue => Command::Say(Verb::Rescue, who(words)?),
-        Name::ExitRescue => Command::Say(Verb::ExitRescue, who(words)?),
         Name::Refused => Command::Refused(words.read("which verb")?, who(words)?),
         Name::Until => {
             let (who, state) = (who(words)?, state(words)?);
@@ -278,6 +267,10 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
         Name::Wait => Command::Wait(bounded(words.read("how long")?)?),
     };
     Ok((command, ""))
+}
+
+fn verbs() -> String {
+    Verb::ALL.iter().map(|verb| verb.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn who(words: &mut Words) -> Result<Selector, String> {

@@ -3,7 +3,7 @@
 use farrier_common::words;
 
 words! {
-    /// What a line begins with.
+    /// What a line begins with that does not begin with a [`Verb`].
     Name {
         /// `fleet N [seed=] [vendors=] [firmware=] [disks=]`: so many machines, switched off.
         Fleet = "fleet",
@@ -11,36 +11,6 @@ words! {
         Site = "site",
         /// `on SELECTOR`: somebody presses power buttons.
         On = "on",
-        /// `add SELECTOR`: by hand, before they were ever switched on.
-        Add = "add",
-        /// `add-live SELECTOR`: with the workload that they are said to run.
-        AddLive = "add-live",
-        /// `commission SELECTOR`.
-        Commission = "commission",
-        /// `commission-and-test SELECTOR`: with all built-in tests.
-        CommissionAndTest = "commission-and-test",
-        /// `test SELECTOR`: all built-in tests.
-        Test = "test",
-        /// `allocate SELECTOR`.
-        Allocate = "allocate",
-        /// `lend SELECTOR`: allocate with a lease of some seconds.
-        Lend = "lend",
-        /// `deploy SELECTOR`.
-        Deploy = "deploy",
-        /// `release SELECTOR`.
-        Release = "release",
-        /// `abort SELECTOR`.
-        Abort = "abort",
-        /// `mark-broken SELECTOR`.
-        MarkBroken = "mark-broken",
-        /// `mark-fixed SELECTOR`.
-        MarkFixed = "mark-fixed",
-        /// `override-failed-test SELECTOR`.
-        OverrideFailedTest = "override-failed-test",
-        /// `rescue SELECTOR`: with an SSH key.
-        Rescue = "rescue",
-        /// `exit-rescue SELECTOR`.
-        ExitRescue = "exit-rescue",
         /// `refused VERB SELECTOR`: the region must refuse; records how.
         Refused = "refused",
         /// `until SELECTOR STATE [within=]`: records the states on the way.
@@ -85,7 +55,7 @@ words! {
 }
 
 words! {
-    /// What the region is asked for.
+    /// What the region is asked for: `VERB SELECTOR`.
     Verb {
         /// A machine that it does not know, with the account that the BMC came with.
         Add = "add",

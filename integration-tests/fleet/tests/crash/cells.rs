@@ -8,7 +8,7 @@ use farrier_agent::crash as agent;
 use farrier_rack::crash as rack;
 use farrier_region::{
     crash as region,
-    domain::lifecycle::{Class, EDGES, State},
+    domain::lifecycle::{Class, State},
 };
 
 use crate::exceptions::{EXCEPTIONS, Exception};
@@ -149,11 +149,10 @@ pub(crate) const UNPLAYED: &[(State, &str)] = &[
     ),
 ];
 
-/// The states in which the engine works, of those that a machine can come to in this release and waves lead through.
+/// The states in which the engine works, of those that waves lead through.
 pub(crate) fn working_states() -> Vec<State> {
-    let there = |state: &&State| EDGES.iter().any(|edge| edge.to == **state && edge.on.available());
     let played = |state: &&State| !UNPLAYED.iter().any(|(unplayed, _)| unplayed == *state);
-    State::ALL.iter().filter(|s| s.class() == Class::Working).filter(there).filter(played).copied().collect()
+    State::ALL.iter().filter(|s| s.class() == Class::Working).filter(played).copied().collect()
 }
 
 const REGION_ORDER: &[&str] = &[

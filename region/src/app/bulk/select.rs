@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use farrier_common::name::Name;
-
 use crate::{
     app::App,
     domain::{
         Error, Result,
-        lifecycle::State,
+        filter::Filter,
         operation::{MOST_MACHINES, Verb},
         user::User,
         verbs as rules,
     },
-    store::{MachineFilter, MachineView},
+    store::{MachineFilter, MachineView, Visibility},
 };
 
 const PAGE: usize = 1000;
@@ -71,18 +69,18 @@ impl App {
     }
 
     async fn filtered(&self, user: &User, verb: Verb, filter: &str) -> Result<Vec<MachineView>> {
-        let terms = parse(filter)?;
+        let wanted = Filter::parse(filter)?;
+        let visible = Visibility::of(user);
         let (mut chosen, mut seen, mut after) = (Vec::new(), 0, None);
         for _ in 0..MOST_PAGES {
-            let (page, _) = self.store.machine_list(MachineFilter::default(), after, PAGE).await?;
+            let (page, _) = self
+                .store
+                .machine_list(MachineFilter { visible: visible.clone(), ..MachineFilter::default() }, after, PAGE)
+                .await?;
             let full = page.len() == PAGE;
             after = page.last().map(|v| v.machine.id);
-            for view in page.into_iter().filter(|v| rules::sees(user, &v.machine)) {
-                seen += 1;
-                if terms.iter().all(|term| term.fits(&view)) {
-                    chosen.push(view);
-                }
-            }
+            seen += page.len();
+            chosen.extend(page.into_iter().filter(|view| wanted.matches(&view.seen())));
             if !full {
                 break;
             }
@@ -111,58 +109,9 @@ fn fits_in_one(verb: Verb, filter: &str, matched: usize, seen: usize) -> Result<
     Ok(())
 }
 
-/// One word that a machine must fit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Term {
-    State(State),
-    Pool(Name),
-    Tag(Name),
-}
-
-impl Term {
-    fn fits(&self, view: &MachineView) -> bool {
-        match self {
-            Self::State(state) => view.machine.state == *state,
-            Self::Pool(pool) => view.pool == *pool,
-            Self::Tag(tag) => view.machine.tags.contains(tag),
-        }
-    }
-}
-
-/// Reads `state=WORD`, `pool=NAME` and `tags:TAG`, joined by AND.
-fn parse(filter: &str) -> Result<Vec<Term>> {
-    filter.split(" AND ").map(|term| parse_term(term.trim())).collect()
-}
-
-fn parse_term(term: &str) -> Result<Term> {
-    let invalid = |why: String| Error::invalid("filter", why);
-    let allowed = "allowed are state=WORD, pool=NAME and tags:TAG, joined by AND";
-    let split = term.find(['=', ':']).map(|at| (term[..at].trim(), &term[at..=at], term[at + 1..].trim()));
-    let (field, sign, word) = split.ok_or_else(|| invalid(format!("{term:?} is not understood; {allowed}")))?;
-    let word = word.strip_prefix('"').and_then(|w| w.strip_suffix('"')).unwrap_or(word);
-    let name = || word.parse::<Name>().map_err(|e| invalid(format!("{field}: {e}")));
-    match (field, sign) {
-        ("state", "=") => word.parse().map(Term::State).map_err(|e| invalid(format!("state: {e}"))),
-        ("pool", "=") => name().map(Term::Pool),
-        ("tags", ":") => name().map(Term::Tag),
-        _ => Err(invalid(format!("{term:?} is not understood; {allowed}"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_filter_is_words_joined_by_and() {
-        let (pool, tag) = ("lab".parse().unwrap(), "gpu".parse().unwrap());
-        let want = [Term::State(State::FailedReleasing), Term::Pool(pool), Term::Tag(tag)];
-        assert_eq!(parse("state=failed-releasing AND pool = \"lab\" AND tags:gpu").unwrap(), want);
-        for bad in ["state", "state:ready", "state=asleep", "owner=me", "pool=", "state=ready AND", "tags=gpu"] {
-            let told = parse(bad).unwrap_err().to_string();
-            assert!(told.starts_with("filter: "), "{bad}: {told}");
-        }
-    }
 
     #[test]
     fn nothing_and_everything_are_refused() {

@@ -214,11 +214,12 @@ impl App {
         if terms.project.is_empty() {
             return Ok(Hold { owner: Owner::User(user.id), name: user.name.to_string(), lease_expires });
         }
-        let found = self.store.project_find_id(&terms.project).await?;
-        let mine = found.filter(|(id, _)| user.role == Role::Admin || user.projects.contains(id));
+        let found = self.store.project_find(&terms.project).await?;
+        let mine = found.filter(|project| user.role == Role::Admin || user.projects.contains(&project.id));
         let missing = || Error::invalid("project", format!("you are in no project {:?}", terms.project));
-        let (id, name) = mine.ok_or_else(missing)?;
-        Ok(Hold { owner: Owner::Project(id), name: format!("project {name}"), lease_expires })
+        let project = mine.ok_or_else(missing)?;
+        let name = format!("project {}", project.name);
+        Ok(Hold { owner: Owner::Project(project.id), name, lease_expires })
     }
 
     /// Looks up what was named.
@@ -227,10 +228,10 @@ impl App {
         let missing =
             |part: &str, name: &str| Error::invalid(format!("{field}.{part}"), format!("there is no {part} {name:?}"));
         if !pool.is_empty() {
-            let found = self.store.pool_find_id(&pool).await?;
-            let mine = found.filter(|(id, _)| user.role == Role::Admin || user.pools.contains(id));
-            let (is, name) = mine.ok_or_else(|| missing("pool", &pool))?;
-            constraints.pool = Some(Named { name, is });
+            let found = self.store.pool_find(&pool).await?;
+            let mine = found.filter(|found| user.role == Role::Admin || user.pools.contains(&found.id));
+            let found = mine.ok_or_else(|| missing("pool", &pool))?;
+            constraints.pool = Some(Named { name: found.name.to_string(), is: found.id });
         }
         if !rack.is_empty() {
             let found = self.store.rack_find(&rack).await?.ok_or_else(|| missing("rack", &rack))?;

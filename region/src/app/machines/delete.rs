@@ -74,7 +74,8 @@ impl App {
         };
         let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
         let event = NewEvent {
-            kind: EventKind::Machine,
+            // The way of a machine ends here: whoever follows transitions learns that it is gone.
+            kind: EventKind::Transition,
             machine: Some(m.id),
             event: None,
             from: Some(m.state),

@@ -62,7 +62,7 @@ impl App {
 
 /// What of the machines in `states` somebody may see.
 fn seen_by(user: &User, states: Vec<State>) -> MachineFilter {
-    MachineFilter { states, hide: Vec::new(), visible: Visibility::of(user) }
+    MachineFilter { states, visible: Visibility::of(user) }
 }
 
 fn digest(wish: &Wish) -> String {

@@ -168,9 +168,9 @@ impl App {
 
     async fn live_owner(&self, ask: &Ask<Live>, new: &NewLive) -> Result<Owner> {
         if !new.project.is_empty() {
-            let found = self.store.project_find_id(&new.project).await?;
+            let found = self.store.project_find(&new.project).await?;
             let missing = || Error::not_found("project", &new.project);
-            return found.map(|(id, _)| Owner::Project(id)).ok_or_else(missing);
+            return found.map(|project| Owner::Project(project.id)).ok_or_else(missing);
         }
         let Some(name) = &new.owner else { return Ok(Owner::User(ask.user.id)) };
         let found = self.store.user_find(name.as_str()).await?;

@@ -53,6 +53,7 @@ impl App {
     /// The pool that is meant; an empty text means the default one.
     pub(super) async fn pool_of(&self, given: &str) -> Result<(PoolId, Name)> {
         let wanted = if given.is_empty() { pool::DEFAULT.to_string() } else { given.to_owned() };
-        self.store.pool_find(&wanted).await?.ok_or_else(|| Error::not_found("pool", wanted))
+        let found = self.store.pool_find(&wanted).await?.ok_or_else(|| Error::not_found("pool", wanted))?;
+        Ok((found.id, found.name))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{BIRTHS, By, Class, EDGES, Event, State};
+use super::{BIRTHS, By, Class, EDGES, State};
 
 const HEAD: &str = "# The machine life-cycle
 
@@ -66,15 +66,11 @@ fn states(out: &mut String) {
 }
 
 fn moves(out: &mut String) {
-    out.push_str(
-        "\n## Moves\n\nA move that is not yet available belongs to work to come; its verb answers UNIMPLEMENTED.\n",
-    );
-    out.push_str("\n| from | event | to | by | available |\n|---|---|---|---|---|\n");
-    let yes = |on: Event| if on.available() { "yes" } else { "not yet" };
+    out.push_str("\n## Moves\n\n| from | event | to | by |\n|---|---|---|---|\n");
     for b in BIRTHS {
-        let _ = writeln!(out, "| – | {} | {} | {} | {} |", b.on, b.to, who(b.by), yes(b.on));
+        let _ = writeln!(out, "| – | {} | {} | {} |", b.on, b.to, who(b.by));
     }
     for e in EDGES {
-        let _ = writeln!(out, "| {} | {} | {} | {} | {} |", e.from, e.on, e.to, who(e.by), yes(e.on));
+        let _ = writeln!(out, "| {} | {} | {} | {} |", e.from, e.on, e.to, who(e.by));
     }
 }

@@ -95,7 +95,7 @@ impl Store {
             scanned += found.len();
             let last = found.last().map(|view| place(&query.order, view));
             let ended = found.len() < batch;
-            items.extend(found.into_iter().filter(|view| query.wanted.matches(&seen(view))));
+            items.extend(found.into_iter().filter(|view| query.wanted.matches(&view.seen())));
             if items.len() > limit {
                 items.truncate(limit);
                 let next = items.last().map(|view| place(&query.order, view));
@@ -155,9 +155,6 @@ pub(super) fn conditions(filter: &MachineFilter) -> Vec<Condition> {
     let mut all: Vec<Condition> = Vec::new();
     if !filter.states.is_empty() {
         all.push(Box::new(machines::state.eq_any(words(&filter.states))));
-    }
-    if !filter.hide.is_empty() {
-        all.push(Box::new(machines::state.ne_all(words(&filter.hide))));
     }
     all
 }
@@ -288,12 +285,16 @@ fn place(order: &Order, view: &MachineView) -> Place {
     Place { values: order.parts().iter().map(value).collect(), id: m.id.to_string() }
 }
 
-fn seen(view: &MachineView) -> Seen<'_> {
-    Seen {
-        machine: &view.machine,
-        owner: view.owner.as_ref(),
-        project: view.project.as_ref(),
-        pool: &view.pool,
-        rack: view.rack.as_ref(),
+impl MachineView {
+    /// The machine as filters see it.
+    #[must_use]
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            machine: &self.machine,
+            owner: self.owner.as_ref(),
+            project: self.project.as_ref(),
+            pool: &self.pool,
+            rack: self.rack.as_ref(),
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::domain::{
     Error,
     advance::{self, Change},
     event::EventKind,
-    lifecycle::{self, BIRTHS, Birth, By, EDGES},
+    lifecycle::{self, BIRTHS, By, EDGES},
     machine::{Deployment, Owner},
     testing::user,
     user::{Role, User},
@@ -133,7 +133,7 @@ fn reachable() -> BTreeSet<String> {
     let (mut states, mut lines) = (BTreeSet::new(), BTreeSet::new());
     for _ in State::ALL {
         for (from, on, to) in all.iter().copied() {
-            if on.available() && from.is_none_or(|f| states.contains(&f)) {
+            if from.is_none_or(|f| states.contains(&f)) {
                 states.insert(to);
                 lines.insert(line(from, on, to));
             }
@@ -144,8 +144,7 @@ fn reachable() -> BTreeSet<String> {
 
 impl Life {
     fn begin(how: Index, may_skip: bool) -> Self {
-        let births: Vec<&Birth> = BIRTHS.iter().filter(|b| b.on.available()).collect();
-        let birth = *how.get(&births);
+        let birth = how.get(BIRTHS);
         let people =
             [user("root", Role::Admin), user("ann", Role::User), user("bob", Role::User), user("eve", Role::Viewer)];
         let mut m = machine(birth.to, None);
@@ -197,13 +196,10 @@ impl Life {
 
     fn verb(&mut self, person: &User, what: Index, wild: bool, skip_erase: bool) -> Result<(), TestCaseError> {
         let lawful: Vec<Event> = rules::allowed(person, &self.m).into_iter().filter_map(|v| v.parse().ok()).collect();
-        let by_edge = Event::ALL.iter().filter(|e| e.available() && rules::edge(person, &self.m, **e).is_ok());
+        let by_edge = Event::ALL.iter().filter(|e| rules::edge(person, &self.m, **e).is_ok());
         let told: BTreeSet<Event> = lawful.iter().copied().collect();
         prop_assert_eq!(told, by_edge.copied().collect::<BTreeSet<_>>(), "what is told is what is allowed");
         let event = if wild || lawful.is_empty() { *what.get(Event::ALL) } else { *what.get(&lawful) };
-        if !event.available() {
-            return Ok(());
-        }
         let (locked, may_skip) = (self.m.details.lock.is_some(), self.may_skip);
         let before = self.m.clone();
         self.ask(person, |asked, m| {
@@ -308,7 +304,6 @@ impl Life {
         prop_assert_eq!(after.state, before.state, "only an edge changes the state");
         if let Some(edge) = change.edge {
             prop_assert_eq!(lifecycle::next(before.state, edge.on), Ok(edge), "not an edge of the table");
-            prop_assert!(edge.on.available(), "{} is not built", edge.on);
             let his = person.map_or(edge.by == By::Engine, |p| crate::domain::permissions::may(p, edge, before.owner));
             prop_assert!(his, "{} is not for {:?}", edge.on, person.map(|p| p.role));
             after.state = edge.to;
