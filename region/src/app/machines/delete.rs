@@ -19,6 +19,9 @@ use crate::{
     store::{Gone, Once},
 };
 
+/// A machine that changes meanwhile is looked at again.
+const TRIES: usize = 8;
+
 /// What was given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deleted {
@@ -59,19 +62,37 @@ impl App {
         force: bool,
         comment: &str,
     ) -> Result<Once<Deleted>> {
-        let view = self.machine_get(&ask.user, which).await?;
-        let m = &view.machine;
-        ask.still(m.name.as_str(), m.etag())?;
-        ask.still_in(m)?;
-        super::super::context::needs(&ask.user, Role::Admin, "delete machines")?;
-        rules::unlocked(m, "delete")?;
-        deletable(m, force)?;
-        self.crash.at(Point::VerbReceived, m.state.as_str());
-        let account = if ask.request.validate_only {
-            if manages(m) { Account::WouldBeRemoved } else { Account::None }
-        } else {
-            self.take_account(m, force).await?
-        };
+        let mut account = None;
+        for _ in 0..TRIES {
+            let view = self.machine_get(&ask.user, which).await?;
+            let m = &view.machine;
+            ask.still(m.name.as_str(), m.etag())?;
+            ask.still_in(m)?;
+            super::super::context::needs(&ask.user, Role::Admin, "delete machines")?;
+            rules::unlocked(m, "delete")?;
+            deletable(m, force)?;
+            self.crash.at(Point::VerbReceived, m.state.as_str());
+            // What was found out about the account holds for all tries: the next one would only find it gone.
+            let given_back = match account.take() {
+                Some(known) => known,
+                None => self.take_account(ask, m, force).await?,
+            };
+            account = Some(given_back.clone());
+            match self.delete_row(ask, m, given_back, comment).await {
+                Err(Error::Conflict { .. }) if ask.etag.is_none() => {}
+                other => return other,
+            }
+        }
+        Err(Error::Unavailable(format!("machine {which} changes all the time; try again")))
+    }
+
+    async fn delete_row(
+        &self,
+        ask: &Ask<Deleted>,
+        m: &Machine,
+        account: Account,
+        comment: &str,
+    ) -> Result<Once<Deleted>> {
         let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
         let event = NewEvent {
             // The way of a machine ends here: whoever follows transitions learns that it is gone.
@@ -100,7 +121,10 @@ impl App {
         Ok(done)
     }
 
-    async fn take_account(&self, m: &Machine, force: bool) -> Result<Account> {
+    async fn take_account(&self, ask: &Ask<Deleted>, m: &Machine, force: bool) -> Result<Account> {
+        if ask.request.validate_only {
+            return Ok(if manages(m) { Account::WouldBeRemoved } else { Account::None });
+        }
         let Some(bmc) = m.details.bmc.as_ref().filter(|bmc| bmc.managed) else { return Ok(Account::None) };
         match self.racks.remove_bmc_account(m, &bmc.username).await {
             Ok(true) => Ok(Account::Removed("it was there, and a login with it is refused now".to_owned())),
