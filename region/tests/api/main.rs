@@ -10,6 +10,7 @@ mod allocation;
 mod bulk;
 mod bytes;
 mod daemon;
+mod fake_rack;
 mod fleet;
 mod gateway;
 mod images;

@@ -3,6 +3,7 @@
 use super::{
     super::{App, context::Ask},
     user_data_purpose,
+    verbs::TRIES,
 };
 use crate::{
     crash::Point,
@@ -59,19 +60,46 @@ impl App {
         force: bool,
         comment: &str,
     ) -> Result<Once<Deleted>> {
-        let view = self.machine_get(&ask.user, which).await?;
-        let m = &view.machine;
-        ask.still(m.name.as_str(), m.etag())?;
-        ask.still_in(m)?;
-        super::super::context::needs(&ask.user, Role::Admin, "delete machines")?;
-        rules::unlocked(m, "delete")?;
-        deletable(m, force)?;
+        // What became of the account; it is asked for once, however often the row changes meanwhile.
+        let mut account = None;
+        for _ in 0..TRIES {
+            let view = self.machine_get(&ask.user, which).await?;
+            let m = &view.machine;
+            ask.still(m.name.as_str(), m.etag())?;
+            ask.still_in(m)?;
+            super::super::context::needs(&ask.user, Role::Admin, "delete machines")?;
+            rules::unlocked(m, "delete")?;
+            deletable(m, force)?;
+            let taken = match account {
+                Some(taken) => taken,
+                None => self.account_of(ask, m, force).await?,
+            };
+            match self.delete_row(ask, m, taken.clone(), comment).await {
+                Err(Error::Conflict { .. }) if ask.etag.is_none() => account = Some(taken),
+                other => return other,
+            }
+        }
+        Err(Error::Unavailable(format!("machine {which} changes all the time; try again")))
+    }
+
+    /// Takes the account away, or tells what would be.
+    async fn account_of(&self, ask: &Ask<Deleted>, m: &Machine, force: bool) -> Result<Account> {
         self.crash.at(Point::VerbReceived, m.state.as_str());
-        let account = if ask.request.validate_only {
-            if manages(m) { Account::WouldBeRemoved } else { Account::None }
-        } else {
-            self.take_account(m, force).await?
-        };
+        if !ask.request.validate_only {
+            return self.take_account(m, force).await;
+        }
+        let managed = m.details.bmc.as_ref().is_some_and(|bmc| bmc.managed);
+        Ok(if managed { Account::WouldBeRemoved } else { Account::None })
+    }
+
+    /// Deletes the row, if it is still as it was seen.
+    async fn delete_row(
+        &self,
+        ask: &Ask<Deleted>,
+        m: &Machine,
+        account: Account,
+        comment: &str,
+    ) -> Result<Once<Deleted>> {
         let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
         let event = NewEvent {
             // The way of a machine ends here: whoever follows transitions learns that it is gone.
@@ -139,10 +167,6 @@ impl Account {
             Self::Left(why) => format!("was left behind ({why})"),
         }
     }
-}
-
-fn manages(m: &Machine) -> bool {
-    m.details.bmc.as_ref().is_some_and(|bmc| bmc.managed)
 }
 
 /// May it go, as far as its state says?
