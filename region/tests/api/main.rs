@@ -6,6 +6,7 @@ mod postgres;
 #[path = "../support/race.rs"]
 mod race;
 
+mod admins;
 mod allocation;
 mod bulk;
 mod bytes;
@@ -13,6 +14,7 @@ mod daemon;
 mod fake_rack;
 mod fleet;
 mod gateway;
+mod held;
 mod images;
 mod intentions;
 mod layouts;
@@ -22,7 +24,9 @@ mod machines;
 mod marks;
 mod people;
 mod permissions;
+mod quotas;
 mod scripts;
 mod site;
+mod ssh_keys;
 mod storm;
 mod watch;
