@@ -74,8 +74,11 @@ async fn the_last_admin_stays() {
     assert_eq!(admins(&site).await, ["bea"]);
 }
 
-/// What two admins do at the same time: ann to whom, bea to whom.
-const AT_ONCE: [((&str, Deed), (&str, Deed)); 5] = [
+/// To whom what is done.
+type To = (&'static str, Deed);
+
+/// What two admins do at the same time, ann and bea.
+const AT_ONCE: [(To, To); 5] = [
     (("bea", Deed::Demote), ("ann", Deed::Demote)),
     (("bea", Deed::Disable), ("ann", Deed::Disable)),
     (("bea", Deed::Demote), ("ann", Deed::Disable)),
@@ -84,7 +87,7 @@ const AT_ONCE: [((&str, Deed), (&str, Deed)); 5] = [
 ];
 
 /// Does both at once, and sees that one was done and the other refused.
-async fn meet(site: &Site, [ann, bea]: &[String; 2], (a, b): ((&str, Deed), (&str, Deed)), lock: Option<Held>) {
+async fn meet(site: &Site, [ann, bea]: &[String; 2], (a, b): (To, To), lock: Option<Held>) {
     let surely = lock.is_some();
     let released = async {
         if let Some(lock) = lock {

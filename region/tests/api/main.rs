@@ -14,6 +14,7 @@ mod daemon;
 mod fake_rack;
 mod fleet;
 mod gateway;
+mod heartbeats;
 mod held;
 mod images;
 mod intentions;

@@ -198,15 +198,14 @@ async fn grab(mut machines: Machines, token: String, project: &'static str, n: u
         match answer {
             Ok(0) => return got,
             Ok(more) => got += more,
-            Err(status) => match status.code() {
-                // Of a named machine: somebody else has it. Of any: too many ask at the same time.
-                Code::FailedPrecondition | Code::PermissionDenied | Code::Unavailable => {}
-                Code::ResourceExhausted => {
-                    assert_eq!(status.get_details_error_info().unwrap().reason, "QUOTA", "{status:?}");
-                    return got;
-                }
-                _ => panic!("{status:?}"),
-            },
+            // Of a named machine: somebody else has it. Of any: too many ask at the same time.
+            Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::PermissionDenied) => {}
+            Err(status) if status.code() == Code::Unavailable => {}
+            Err(status) => {
+                let info = status.get_details_error_info().unwrap_or_else(|| panic!("{status:?}"));
+                assert_eq!((status.code(), info.reason.as_str()), (Code::ResourceExhausted, "QUOTA"), "{status:?}");
+                return got;
+            }
         }
     }
     panic!("client {n} was never refused by the quota");
