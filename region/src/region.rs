@@ -227,9 +227,9 @@ async fn prune(
     loop {
         let now = clock.now();
         if let Some(kept) = events_kept
-            && let Err(e) = prune_events(&store, now - kept, &stop).await
+            && let Err(e) = prune_log(&store, now - kept, &stop).await
         {
-            tracing::warn!(error = %e, "old events could not be forgotten");
+            tracing::warn!(error = %e, "old events and operations could not be forgotten");
         }
         if let Err(e) = store.requests_prune(now - REQUESTS_KEPT).await {
             tracing::warn!(error = %e, "old requests could not be forgotten");
@@ -244,9 +244,10 @@ async fn prune(
     }
 }
 
-/// In parts, so that nobody who writes waits long.
-async fn prune_events(store: &Store, before: Timestamp, stop: &CancellationToken) -> Result<(), Error> {
+/// Events, and the operations that ended as long ago. In parts, so that nobody who writes waits long.
+async fn prune_log(store: &Store, before: Timestamp, stop: &CancellationToken) -> Result<(), Error> {
     while !stop.is_cancelled() && store.event_prune(before).await? > 0 {}
+    while !stop.is_cancelled() && store.operations_prune(before).await? > 0 {}
     Ok(())
 }
 

@@ -14,11 +14,12 @@ impl Audit for Api {
     ) -> Answer<v1::ListAuditEntriesResponse> {
         self.read(request, |app, user, q| async move {
             let filter = AuditFilter { user: q.user, method: q.method, target: q.target };
-            let listed = app.audit_list(&user, filter, &parse::page(q.page)?).await?;
+            let (listed, revision) = app.audit_list(&user, filter, &parse::page(q.page)?).await?;
             let next_page_token = parse::next_token(&listed);
             Ok(v1::ListAuditEntriesResponse {
                 entries: listed.items.into_iter().map(render).collect(),
                 next_page_token,
+                revision,
             })
         })
         .await

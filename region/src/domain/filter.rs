@@ -50,6 +50,8 @@ words! {
         Firmware = "firmware",
         /// What its BMC said last.
         Power = "power",
+        /// Does somebody keep everybody from it?
+        Locked = "locked",
         /// Its tags.
         Tags = "tags",
         /// One of its labels.
@@ -106,6 +108,8 @@ pub enum Kind {
     Text,
     /// One of a closed set of words.
     Word(fn() -> Vec<&'static str>),
+    /// True or false.
+    Flag,
     /// A whole number.
     Number,
     /// A point in time.
@@ -138,6 +142,7 @@ impl Field {
             Self::Architecture => Kind::Word(|| Architecture::ALL.iter().map(|w| w.as_str()).collect()),
             Self::Firmware => Kind::Word(|| Firmware::ALL.iter().map(|w| w.as_str()).collect()),
             Self::Power => Kind::Word(|| PowerState::ALL.iter().map(|w| w.as_str()).collect()),
+            Self::Locked => Kind::Flag,
             Self::CpuCores | Self::MemoryBytes => Kind::Number,
             Self::CreatedAt | Self::UpdatedAt | Self::Since => Kind::Time,
             Self::Tags | Self::Mac => Kind::Set,
@@ -160,6 +165,8 @@ impl Kind {
             Self::Text | Self::Word(_) | Self::Map => &[Op::Eq, Op::Ne, Op::Has],
             Self::Number | Self::Time => &[Op::Eq, Op::Ne, Op::Lt, Op::Le, Op::Gt, Op::Ge, Op::Has],
             Self::Set => &[Op::Has],
+            // Every machine has it: who asks whether it is there means something else.
+            Self::Flag => &[Op::Eq, Op::Ne],
         }
     }
 }
@@ -175,6 +182,8 @@ pub enum Value {
     Number(u64),
     /// A time.
     Time(Timestamp),
+    /// Whether it is so.
+    Flag(bool),
 }
 
 /// One comparison.
@@ -308,10 +317,11 @@ impl Test {
             Kind::Text | Kind::Word(_) => self.text(text(self.field, seen).as_deref()),
             Kind::Map => self.label(seen),
             Kind::Set => self.set(seen),
+            Kind::Flag => (self.value == Value::Flag(seen.machine.details.lock.is_some())) == (self.op == Op::Eq),
             Kind::Number => self.number(number(self.field, seen)),
             Kind::Time => time(self.field, seen).is_some_and(|at| match self.value {
                 Value::Time(than) => ordered(self.op, &at, &than),
-                Value::Any | Value::Text(_) | Value::Number(_) => true,
+                Value::Any | Value::Text(_) | Value::Number(_) | Value::Flag(_) => true,
             }),
         }
     }
@@ -334,7 +344,9 @@ impl Test {
             Value::Any if self.key.is_empty() => !labels.is_empty(),
             // A label may be there and empty.
             Value::Any => labels.contains_key(&self.key),
-            Value::Text(_) | Value::Number(_) | Value::Time(_) => self.text(labels.get(&self.key).map(String::as_str)),
+            Value::Text(_) | Value::Number(_) | Value::Time(_) | Value::Flag(_) => {
+                self.text(labels.get(&self.key).map(String::as_str))
+            }
         }
     }
 
@@ -342,7 +354,7 @@ impl Test {
         let m = seen.machine;
         let wanted = |one: &str| match &self.value {
             Value::Text(pieces) => fits(pieces, one),
-            Value::Any | Value::Number(_) | Value::Time(_) => true,
+            Value::Any | Value::Number(_) | Value::Time(_) | Value::Flag(_) => true,
         };
         if self.field == Field::Mac {
             return m.interfaces.iter().any(|i| wanted(&i.mac.to_string()));
@@ -355,7 +367,7 @@ impl Test {
         match (found, &self.value) {
             (Some(found), Value::Number(than)) => ordered(self.op, &found, than),
             (None, Value::Number(_)) => self.op == Op::Ne,
-            (found, Value::Any | Value::Text(_) | Value::Time(_)) => found.is_some(),
+            (found, Value::Any | Value::Text(_) | Value::Time(_) | Value::Flag(_)) => found.is_some(),
         }
     }
 }
@@ -382,7 +394,8 @@ fn text<'a>(field: Field, seen: &Seen<'a>) -> Option<Cow<'a, str>> {
         Field::Serial => hardware.map(|h| h.serial.as_str().into()),
         Field::Image => m.details.deployment.as_ref().map(|d| d.image.as_str().into()),
         Field::BmcAddress => m.details.bmc.as_ref().map(|b| b.address.to_string().into()),
-        Field::Tags
+        Field::Locked
+        | Field::Tags
         | Field::Labels
         | Field::Mac
         | Field::CpuCores

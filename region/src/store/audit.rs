@@ -2,7 +2,7 @@
 
 use chrono::NaiveDateTime;
 use diesel::{
-    ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
+    ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _, dsl,
     prelude::{Queryable, Selectable},
 };
 use farrier_common::clock::Timestamp;
@@ -78,12 +78,19 @@ pub struct AuditFilter {
 }
 
 impl Store {
-    /// Mutations that were carried out, the newest first. `before`: only those with a smaller number.
+    /// Mutations that were carried out, the newest first, and the number of the newest of all. `before`: only those with a
+    /// smaller number.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn audit_list(&self, filter: AuditFilter, before: Option<i64>, limit: usize) -> Result<Vec<AuditRow>> {
+    pub async fn audit_list(
+        &self,
+        filter: AuditFilter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<(Vec<AuditRow>, i64)> {
         self.read(move |tx| {
+            let newest: Option<i64> = audit::table.select(dsl::max(audit::number)).first(tx.conn)?;
             let mut page = audit::table.order(audit::number.desc()).limit(rows(limit)).into_boxed();
             if let Some(before) = before {
                 page = page.filter(audit::number.lt(before));
@@ -98,7 +105,7 @@ impl Store {
                 page = page.filter(audit::target.eq(filter.target));
             }
             let found: Vec<Row> = page.select(Row::as_select()).load(tx.conn)?;
-            Ok(found.into_iter().map(AuditRow::from).collect())
+            Ok((found.into_iter().map(AuditRow::from).collect(), newest.unwrap_or(0)))
         })
         .await
     }

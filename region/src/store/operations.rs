@@ -8,6 +8,7 @@ use diesel::{
     prelude::{Insertable, Queryable, Selectable},
 };
 use farrier_common::{
+    clock::Timestamp,
     id::{OperationId, UserId},
     name::Name,
 };
@@ -241,8 +242,29 @@ impl Store {
         self.inner.operations.notify_one();
         Ok(cancelled)
     }
+
+    /// Forgets operations that ended before `before`, with their machines, at most [`PRUNED_AT_ONCE`]; tells how many. Those
+    /// that are not over stay, however old they are.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn operations_prune(&self, before: Timestamp) -> Result<usize> {
+        self.write(move |tx| {
+            let old: Vec<String> = operations::table
+                .filter(operations::finished_at.lt(naive(before)))
+                .order(operations::id.asc())
+                .limit(rows(PRUNED_AT_ONCE))
+                .select(operations::id)
+                .load(tx.conn)?;
+            diesel::delete(operation_items::table.filter(operation_items::operation.eq_any(&old))).execute(tx.conn)?;
+            Ok(diesel::delete(operations::table.filter(operations::id.eq_any(&old))).execute(tx.conn)?)
+        })
+        .await
+    }
 }
 
+/// Operations that one transaction of [`Store::operations_prune`] deletes at most: each may have thousands of machines.
+const PRUNED_AT_ONCE: usize = 10;
 const RUNNING: &str = Status::Running.as_str();
 
 fn insert(tx: &mut Tx<'_>, operation: &Operation, items: Vec<Item>) -> Outcome<()> {

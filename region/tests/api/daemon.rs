@@ -1,10 +1,21 @@
 //! The whole daemon, from its configuration.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
-use farrier_common::{clock::Clock, telemetry::Chain, tls};
+use chrono::TimeDelta;
+use farrier_common::{
+    clock::{Clock, Timestamp},
+    id::OperationId,
+    telemetry::Chain,
+    tls,
+};
 use farrier_proto::v1::WhoAmIRequest;
-use farrier_region::{config::Config, crash::Crash, region::Region};
+use farrier_region::{
+    config::Config,
+    crash::Crash,
+    domain::operation::{Operation, Options, Status, Verb},
+    region::Region,
+};
 
 use crate::site::{Users, by, channel};
 
@@ -40,6 +51,50 @@ async fn the_first_start_makes_an_admin_and_stopping_ends_in_order() {
     users.who_am_i(by(&token, WhoAmIRequest {})).await.unwrap();
     stop.cancel();
     running.await.unwrap().unwrap();
+}
+
+/// An operation without machines that is over.
+async fn over(region: &Region, finished_at: Timestamp) -> OperationId {
+    let store = &region.app().store;
+    let operation = Operation {
+        id: OperationId::generate(),
+        verb: Verb::Lock,
+        status: Status::Done,
+        user: store.user_find("admin").await.unwrap().unwrap().id,
+        options: Options::default(),
+        comment: String::new(),
+        max_parallel: 1,
+        stop_after_failures: 0,
+        created_at: finished_at,
+        finished_at: Some(finished_at),
+    };
+    store.operation_insert(None, operation.clone(), Vec::new(), |_| Vec::new()).await.unwrap();
+    operation.id
+}
+
+#[tokio::test]
+async fn operations_are_kept_as_long_as_the_log() {
+    tls::install_provider();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("admin-token");
+    let clock = Clock::manual(Clock::System.now());
+    let region = Region::start(config(dir.path()), Some(&file), clock.clone(), Crash::default()).await.unwrap();
+    let (old, young) = (over(&region, clock.now()).await, over(&region, clock.now() + TimeDelta::days(2)).await);
+    region.stop_signal().cancel();
+    region.run().await.unwrap();
+
+    clock.advance(TimeDelta::days(91));
+    let region = Region::start(config(dir.path()), Some(&file), clock, Crash::default()).await.unwrap();
+    let store = region.app().store.clone();
+    let gone = async {
+        while store.operation_get(old).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("what is older than event_days goes");
+    assert!(store.operation_get(young).await.unwrap().is_some(), "89 days old");
+    region.stop_signal().cancel();
+    region.run().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,12 +1,22 @@
 //! Machines that come with their workload, and machines that go.
 
+use std::sync::Arc;
+
 use farrier_proto::{
     rack,
     v1::{self, MachineState, machines_client::MachinesClient as Machines},
 };
+use farrier_region::{
+    domain::{advance::Change, lifecycle::Event},
+    racks::own_purpose,
+    store::Extra,
+};
 use tonic::Code;
 
-use crate::site::{Site, by, new_machine, options, refused};
+use crate::{
+    fake_rack,
+    site::{Site, by, new_machine, options, refused},
+};
 
 fn live(name: &str) -> v1::AddLiveMachineRequest {
     v1::AddLiveMachineRequest {
@@ -91,4 +101,47 @@ async fn what_is_at_work_or_held_stays() {
     machines.create_machine(by(&site.admin, new_machine("m1", 9))).await.unwrap();
     let status = refused(machines.delete_machine(by(&site.admin, delete("m1"))).await, Code::FailedPrecondition);
     assert!(status.message().contains("abort it, then delete"), "{status:?}");
+}
+
+/// As if Farrier had made an account on the machine's BMC.
+async fn managed(site: &Site, machine: &str) {
+    let m = site.app.store.machine_find(machine).await.unwrap().unwrap().machine;
+    let (version, purpose) = (m.version, own_purpose(&m));
+    let sealed = site.app.vault.seal(&purpose, b"0ur-0wn-passw0rd");
+    let mut change = Change::of(m);
+    change.machine.details.bmc.as_mut().unwrap().managed = true;
+    let extra = Extra::from(vec![(purpose, sealed)]);
+    site.app.store.machine_apply(None, change, version, extra, |_| Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_goes_although_it_changes_while_its_bmc_is_asked() {
+    let site = Arc::new(Site::start().await);
+    let (_rack, orders) = fake_rack::serving(&site, "r1").await;
+    site.subnet("r1", 1).await;
+    let mut machines = Machines::new(site.channel.clone());
+    for (name, last) in [("m1", 9), ("m2", 10)] {
+        machines.create_machine(by(&site.admin, new_machine(name, last))).await.unwrap();
+        site.engine(name, Some(Event::Done), |_| {}).await;
+        managed(&site, name).await;
+    }
+    orders.answer("RemoveBmcAccount", &rack::RemoveBmcAccountResponse { removed: true });
+    let changing = Arc::clone(&site);
+    orders.before("RemoveBmcAccount", move || {
+        let site = Arc::clone(&changing);
+        async move {
+            for view in site.fleet().await {
+                site.engine(view.machine.name.as_str(), None, |_| {}).await;
+            }
+        }
+    });
+    let gone = machines.delete_machine(by(&site.admin, delete("m1"))).await.unwrap().into_inner();
+    assert_eq!((gone.bmc_account.as_str(), orders.count("RemoveBmcAccount")), ("removed", 1), "{gone:?}");
+    assert_eq!(gone.detail, "it was there, and a login with it is refused now");
+    // Who named the machine as he saw it is told that it is another now.
+    let get = v1::GetMachineRequest { machine: "m2".to_owned(), ..Default::default() };
+    let etag = machines.get_machine(by(&site.admin, get)).await.unwrap().into_inner().etag;
+    let as_seen =
+        v1::DeleteMachineRequest { options: Some(v1::MutationOptions { etag, ..options().unwrap() }), ..delete("m2") };
+    refused(machines.delete_machine(by(&site.admin, as_seen)).await, Code::Aborted);
 }

@@ -4,7 +4,7 @@ use farrier_proto::v1::{self, MachineView, Role};
 use farrier_region::domain::{lifecycle::Event, machine::Hardware};
 use tonic::Code;
 
-use crate::site::{Machines, Site, by, refused};
+use crate::site::{Machines, Site, by, options, refused};
 
 async fn site(count: u8) -> (Site, Machines) {
     let site = Site::start().await;
@@ -53,6 +53,20 @@ async fn a_list_is_filtered_ordered_and_paged_at_the_first_pages_revision() {
         ..list("", "")
     };
     refused(machines.list_machines(by(&site.admin, stranger)).await, Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn the_locked_are_found() {
+    let (site, mut machines) = site(3).await;
+    let verb = || v1::MachineVerbRequest { options: options(), machine: "m1".to_owned(), ..Default::default() };
+    machines.lock_machine(by(&site.admin, verb())).await.unwrap();
+    let listed = async |filter: &str| {
+        let listed = Machines::new(site.channel.clone()).list_machines(by(&site.admin, list(filter, ""))).await;
+        names(&listed.unwrap().into_inner()).join(" ")
+    };
+    assert_eq!((listed("locked=true").await, listed("locked=false").await), ("m1".to_owned(), "m0 m2".to_owned()));
+    machines.unlock_machine(by(&site.admin, verb())).await.unwrap();
+    assert_eq!(listed("locked=true").await, "");
 }
 
 #[tokio::test]

@@ -6,12 +6,16 @@ mod postgres;
 #[path = "../support/race.rs"]
 mod race;
 
+mod admins;
 mod allocation;
 mod bulk;
 mod bytes;
 mod daemon;
+mod fake_rack;
 mod fleet;
 mod gateway;
+mod heartbeats;
+mod held;
 mod images;
 mod intentions;
 mod layouts;
@@ -21,7 +25,9 @@ mod machines;
 mod marks;
 mod people;
 mod permissions;
+mod quotas;
 mod scripts;
 mod site;
+mod ssh_keys;
 mod storm;
 mod watch;

@@ -36,6 +36,11 @@ pub(crate) type Racks_ = v1::racks_client::RacksClient<Channel>;
 pub(crate) type Subnets = v1::subnets_client::SubnetsClient<Channel>;
 pub(crate) type Gateway = RackGatewayClient<Channel>;
 
+/// Nobody listens there: what the region would tell a rack goes nowhere.
+const NOWHERE: &str = "127.0.0.1:9";
+/// Everybody may call as often as he likes.
+const UNBOUND: RateLimit = RateLimit { per_second: 0, burst: 1 };
+
 /// A region that serves.
 pub(crate) struct Site {
     pub(crate) app: App,
@@ -56,23 +61,27 @@ pub(crate) struct Rack {
 
 impl Site {
     pub(crate) async fn start() -> Self {
-        Self::begin(Bounds::default(), None, RateLimit { per_second: 0, burst: 1 }).await
+        Self::begin(Bounds::default(), None, UNBOUND, Clock::System).await
+    }
+
+    /// With a clock that a test moves.
+    pub(crate) async fn at(clock: Clock) -> Self {
+        Self::begin(Bounds::default(), None, UNBOUND, clock).await
     }
 
     /// With other bounds for watchers, and perhaps on a PostgreSQL.
     pub(crate) async fn with(bounds: Bounds, postgres: Option<String>) -> Self {
-        Self::begin(bounds, postgres, RateLimit { per_second: 0, burst: 1 }).await
+        Self::begin(bounds, postgres, UNBOUND, Clock::System).await
     }
 
     /// With a bound to how often a user may call.
     pub(crate) async fn start_with(rate: RateLimit) -> Self {
-        Self::begin(Bounds::default(), None, rate).await
+        Self::begin(Bounds::default(), None, rate, Clock::System).await
     }
 
-    async fn begin(bounds: Bounds, postgres: Option<String>, rate: RateLimit) -> Self {
+    async fn begin(bounds: Bounds, postgres: Option<String>, rate: RateLimit, clock: Clock) -> Self {
         tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::System;
         let stop = CancellationToken::new();
         let database = postgres.map_or_else(|| Database::Sqlite(dir.path().join("farrier.db")), Database::Postgres);
         let store = Store::open(&database, clock.clone()).await.unwrap();
@@ -154,13 +163,20 @@ impl Site {
 
     /// A rack that has enrolled, with a client that shows its certificate.
     pub(crate) async fn rack(&self, name: &str) -> Rack {
+        self.rack_at(name, NOWHERE).await.0
+    }
+
+    /// The same, with the address at which it says that it serves, and what it proves its name with.
+    pub(crate) async fn rack_at(&self, name: &str, address: &str) -> (Rack, Identity) {
         let secret = self.join_secret(name).await;
         let (csr_pem, key) = csr();
         let mut open = Gateway::new(self.channel.clone());
-        let enrolled = open.enroll(enrollment(&secret, &csr_pem)).await.unwrap().into_inner();
+        let request =
+            farrier_proto::rack::EnrollRequest { address: address.to_owned(), ..enrollment(&secret, &csr_pem) };
+        let enrolled = open.enroll(request).await.unwrap().into_inner();
         let identity = Identity::from_pem(&enrolled.certificate_pem, &key);
-        let client = Gateway::new(channel(self.address, &enrolled.ca_pem, Some(identity)));
-        Rack { id: enrolled.rack_id, client }
+        let client = Gateway::new(channel(self.address, &enrolled.ca_pem, Some(identity.clone())));
+        (Rack { id: enrolled.rack_id, client }, identity)
     }
 
     /// The subnet 10.NET.0.0/24 on a rack.
@@ -242,8 +258,7 @@ pub(crate) fn enrollment(secret: &str, csr_pem: &str) -> farrier_proto::rack::En
     farrier_proto::rack::EnrollRequest {
         secret: secret.to_owned(),
         csr_pem: csr_pem.to_owned(),
-        // Nobody listens there: what the region would tell a rack goes nowhere.
-        address: "127.0.0.1:9".to_owned(),
+        address: NOWHERE.to_owned(),
         software_version: "test".to_owned(),
     }
 }

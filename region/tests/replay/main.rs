@@ -1,10 +1,11 @@
 //! "The same request id and body, the same answer": a run of every mutation while the region is killed at random moments,
-//! and then all of it once more.
+//! and then all of it once more. Each leaves one row in the audit.
 //!
 //! The region is the real program, ended by SIGKILL. Requests and answers are compared as bytes on the wire. No rack is
 //! there: what the engine would bring about is written to the database while no region runs.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod audit;
 mod region;
 mod run;
 mod wire;
@@ -83,6 +84,11 @@ async fn what_was_answered_once_is_answered_the_same_and_not_done_again() {
     assert_eq!(region.rows(), before, "repeating changed something");
     println!("{} mutations, {} deaths, {} calls made again on the way", done.len(), region.deaths(), run.repeated());
     assert!(region.deaths() >= 7 && done.len() >= 60, "{} mutations", done.len());
+    run.is_audited(&run.audit().await, &done);
+    let (again, refused) = run.anew().await;
+    println!("asked for anew, {} were done and {refused} refused", again.len());
+    assert!(again.len() >= 10 && refused >= 20, "{} done, {refused} refused", again.len());
+    run.is_audited(&run.audit().await, &[done.clone(), again].concat());
 
     let told: BTreeSet<String> = done.iter().map(|r| r.method.clone()).collect();
     let left_out: BTreeMap<&str, &str> = LEFT_OUT.iter().copied().collect();

@@ -37,7 +37,7 @@ pub(crate) struct Record {
 
 pub(crate) struct Run {
     channel: Channel,
-    admin: String,
+    pub(crate) admin: String,
     done: Mutex<Vec<Record>>,
     repeated: Mutex<usize>,
 }
@@ -45,6 +45,17 @@ pub(crate) struct Run {
 #[expect(clippy::unnecessary_wraps, reason = "as the field is")]
 fn options() -> Option<MutationOptions> {
     Some(MutationOptions { request_id: MachineId::generate().to_string(), ..MutationOptions::default() })
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Bare {
+    #[prost(message, optional, tag = "1")]
+    options: Option<MutationOptions>,
+}
+
+/// The request with more in its options: what comes twice is merged.
+pub(crate) fn with(request: &[u8], options: MutationOptions) -> Vec<u8> {
+    [request, &Bare { options: Some(options) }.encode_to_vec()].concat()
 }
 
 impl Run {
@@ -81,7 +92,12 @@ impl Run {
 
     /// Asks until it is answered, and takes it down.
     async fn mutate<A: Message + Default>(&self, token: &str, method: &str, request: impl Message) -> A {
-        let (method, request) = (format!("farrier.v1.{method}"), request.encode_to_vec());
+        let method = format!("farrier.v1.{method}");
+        let comment = format!("why {}", self.done().len());
+        let request = with(&request.encode_to_vec(), MutationOptions { comment, ..MutationOptions::default() });
+        // What would come of it is asked first: under the same id, which is free all the same.
+        let only_tell = MutationOptions { validate_only: true, ..MutationOptions::default() };
+        self.until_answered(&method, token, &with(&request, only_tell)).await;
         let answer = self.until_answered(&method, token, &request).await;
         let read = A::decode(answer.as_slice()).unwrap();
         let record = Record { method, token: token.to_owned(), request, answer };
@@ -89,7 +105,7 @@ impl Run {
         read
     }
 
-    async fn until_answered(&self, method: &str, token: &str, request: &[u8]) -> Vec<u8> {
+    pub(crate) async fn until_answered(&self, method: &str, token: &str, request: &[u8]) -> Vec<u8> {
         let begun = Instant::now();
         loop {
             let status = match self.call(method, token, request).await {

@@ -39,6 +39,10 @@ impl Allocating for Wish {
         plan(ready, &self.user, &self.wants)
     }
 
+    fn takes_fewer(&self) -> bool {
+        false
+    }
+
     fn judge(&self, plan: &Plan, named: &[MachineView]) -> Result<Vec<String>> {
         assert!(named.is_empty());
         match plan.short.iter().flatten().next() {

@@ -7,7 +7,7 @@ use farrier_common::hardware::PowerState;
 use farrier_region::{
     domain::{
         filter::{Filter, Seen},
-        machine::{Hardware, Machine, Owner},
+        machine::{Hardware, Lock, Machine, Owner},
         order::{Key, Order},
     },
     store::{MOST_SCANNED, MachineFilter, MachineQuery, MachineView, Place},
@@ -28,6 +28,12 @@ async fn fleet(world: &World, count: u8) -> Vec<MachineView> {
         m.rack = (n % 3 == 0).then_some(rack.id);
         m.owner = (n % 5 == 0).then_some(Owner::User(ann.id));
         m.power = (n % 4 == 1).then_some((PowerState::On, at));
+        m.details.lock = (n % 6 == 1).then(|| Lock {
+            by: "ann".to_owned(),
+            admin: n % 4 == 1,
+            since: at,
+            comment: "the auditors".to_owned(),
+        });
         m.details.labels = [("site".to_owned(), format!("s{}", n % 3))].into();
         m.details.hardware = (n % 2 == 0).then(|| Hardware {
             cpu_cores: n.into(),
@@ -93,6 +99,9 @@ fn the_database_and_the_filter_agree() {
             "power:off",
             "pool=default AND architecture=amd64",
             "pool=other",
+            "locked=true",
+            "locked!=true AND zone=west",
+            "NOT locked=false OR name=m3",
             "project=x",
             "cpu_cores>=8 AND cpu_cores!=10",
             "vendor:dell AND labels.site=s1",

@@ -192,3 +192,42 @@ fn cancelling_begins_no_more_and_has_an_etag() {
         assert!(matches!(missing, Err(Error::NotFound { .. })));
     });
 }
+
+#[test]
+fn operations_that_ended_long_ago_are_forgotten_in_parts() {
+    on_both(|world: World| async move {
+        let (ulf, m1, m2) = (world.user("ulf").await, world.machine(1).await, world.machine(2).await);
+        let mut over = Vec::new();
+        for _ in 0..12 {
+            let made = insert(&world, &ulf, &[&m1, &m2]).await;
+            world.store.operation_cancel(None, made.operation.id, None, |_| Vec::new()).await.unwrap();
+            world.store.operation_finish(&hold(&world, made.operation.id, "a")).await.unwrap();
+            over.push(made.operation.id);
+        }
+        let ended = world.now();
+        let waiting = insert(&world, &ulf, &[&m1]).await.operation.id;
+        let cancelled = insert(&world, &ulf, &[&m1]).await.operation.id;
+        world.store.operation_begin(&hold(&world, cancelled, "a"), 1).await.unwrap();
+        world.store.operation_cancel(None, cancelled, None, |_| Vec::new()).await.unwrap();
+        world.later(60);
+        let late = insert(&world, &ulf, &[&m2]).await.operation.id;
+        world.store.operation_cancel(None, late, None, |_| Vec::new()).await.unwrap();
+        world.store.operation_finish(&hold(&world, late, "a")).await.unwrap();
+
+        let prune = async |before| world.store.operations_prune(before).await.unwrap();
+        assert_eq!(prune(ended).await, 0, "what ended then is not older than then");
+        let after = ended + TimeDelta::seconds(1);
+        assert_eq!(
+            [prune(after).await, prune(after).await, prune(after).await],
+            [10, 2, 0],
+            "the rest is not over or not old"
+        );
+        for id in over {
+            assert_eq!(world.store.operation_get(id).await.unwrap(), None);
+        }
+        let left = world.store.operation_list(None, None, 99).await.unwrap();
+        let left: Vec<_> =
+            left.iter().map(|v| (v.operation.id, v.counts.skipped + v.counts.waiting + v.counts.running)).collect();
+        assert_eq!(left, [(late, 1), (cancelled, 1), (waiting, 1)], "with their machines");
+    });
+}

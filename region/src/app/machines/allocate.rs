@@ -279,6 +279,10 @@ impl<T: Send + 'static> Allocating for Wish<T> {
         Ok(told)
     }
 
+    fn takes_fewer(&self) -> bool {
+        self.enough == Enough::Any
+    }
+
     fn hold(&self, plan: &Plan, group: usize, m: &Machine) -> Option<Change> {
         let candidate = Candidate::from(m);
         let constraints = plan.constraints.get(group)?;

@@ -243,6 +243,11 @@ fn value(field: Field, op: Op, text: &[(char, bool)], quoted: bool) -> Parsed<Va
             }
             Ok(Value::Text(vec![plain]))
         }
+        Kind::Flag => match plain.as_str() {
+            "true" => Ok(Value::Flag(true)),
+            "false" => Ok(Value::Flag(false)),
+            _ => Err(format!("{plain:?} is neither true nor false, as {field} is")),
+        },
         // However it is spelled, it is kept in one way.
         Kind::Set if field == Field::Mac && !plain.contains('*') => match plain.parse::<MacAddr>() {
             Ok(mac) => Ok(Value::Text(vec![mac.to_string()])),

@@ -21,6 +21,7 @@ const fn meaning(field: Field) -> &'static str {
         Field::Architecture => "architecture of the CPU",
         Field::Firmware => "how it boots; absent before that is known",
         Field::Power => "what the BMC said last; absent before",
+        Field::Locked => "somebody keeps everybody from it: it refuses every verb but unlock",
         Field::Tags => "tags: `tags:gpu`",
         Field::Labels => {
             "`labels.KEY=VALUE`; `labels:KEY`, the key is there. A key with other characters than letters, digits and `_-./` is quoted: `labels.\"a b\"`"
@@ -46,6 +47,7 @@ fn kind(field: Field) -> String {
             format!("one of {} words", words().len())
         }
         Kind::Word(words) => words().join(", "),
+        Kind::Flag => "true, false".to_owned(),
         Kind::Number => "number".to_owned(),
         Kind::Time => "time".to_owned(),
         Kind::Set => "set of texts".to_owned(),

@@ -62,6 +62,7 @@ fn a_machine_passes_or_does_not() {
         "since<2100-01-01T00:00:00Z AND created_at:*",
         "mac:52-54-00-00-00-01 OR image=debian",
         "(((state=ready)))",
+        "locked=false AND locked!=true AND NOT locked=true AND locked=\"false\"",
     ] {
         assert!(passes(yes), "{yes}");
     }
@@ -82,6 +83,8 @@ fn a_machine_passes_or_does_not() {
         "mac:*:ff:ff",
         "state=ready AND (state=new OR pool=other)",
         "product=\"PowerEdge \\*\"",
+        "locked=true",
+        "locked!=false",
     ] {
         assert!(!passes(no), "{no}");
     }
@@ -116,6 +119,8 @@ fn a_mistake_is_told_with_its_place() {
         ("pool.name=x", "filter: pool has no parts: \"pool.name\" at 1"),
         ("cpu_cores>many", "filter: \"many\" is not a whole number, as cpu_cores is, at 11"),
         ("cpu_cores=-1", "filter: \"-1\" is not a whole number, as cpu_cores is, at 11"),
+        ("locked=yes", "filter: \"yes\" is neither true nor false, as locked is, at 8"),
+        ("locked:*", "filter: locked cannot be compared by : at 7; its operators are: = !="),
         ("since>yesterday", "filter: \"yesterday\" is not an RFC 3339 time such as "),
         ("mac:52:54", "filter: \"52:54\" is not a MAC address, at 5"),
         ("state", "filter: an operator is expected after state at 6: one of = != :"),

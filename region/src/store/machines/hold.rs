@@ -25,7 +25,7 @@ use crate::{
         Once, Request, Store, Tx,
         convert::{parse, utc},
         dialect,
-        error::Outcome,
+        error::{Outcome, StoreError},
         schema::machines,
     },
 };
@@ -81,6 +81,9 @@ pub trait Allocating: Send + Sync + 'static {
     /// It is too little for anything to be done.
     fn judge(&self, plan: &Plan, named: &[MachineView]) -> Result<Vec<String>>;
 
+    /// Is less than was chosen worth taking, if whoever is to hold it may hold no more?
+    fn takes_fewer(&self) -> bool;
+
     /// What a machine becomes that is to be taken for a group, as it is now; `None`: it is not to be taken after all.
     fn hold(&self, plan: &Plan, group: usize, machine: &Machine) -> Option<Change>;
 
@@ -126,8 +129,12 @@ impl Store {
                     }
                     let (chosen, told) = &plan;
                     if let Some(found) = find(tx, chosen, &*allocating, patient)? {
-                        let taken = found.into_iter().map(|group| take(tx, group)).collect::<Outcome<_>>()?;
-                        return Ok(allocating.answer(chosen, told, taken)?);
+                        let (mut told, mut taken) = (told.clone(), Vec::with_capacity(found.len()));
+                        for (number, group) in found.into_iter().enumerate() {
+                            let short = told.get_mut(number).filter(|_| allocating.takes_fewer());
+                            taken.push(take(tx, group, short)?);
+                        }
+                        return Ok(allocating.answer(chosen, &told, taken)?);
                     }
                 }
                 let etag = "another".to_owned();
@@ -208,12 +215,20 @@ fn find(tx: &mut Tx<'_>, plan: &Plan, of: &impl Allocating, patient: bool) -> Ou
     Ok(Some(all))
 }
 
-fn take(tx: &mut Tx<'_>, found: Vec<Found>) -> Outcome<Vec<MachineView>> {
+/// Takes all, or with `short` as many as may be held, and says there why not more.
+fn take(tx: &mut Tx<'_>, found: Vec<Found>, mut short: Option<&mut String>) -> Outcome<Vec<MachineView>> {
     let mut held = Vec::with_capacity(found.len());
     for (row, change) in found {
         let id = change.machine.id;
         let due_at = earliest(row.due_at.map(utc), change.machine.due_at);
-        write::changed(tx, &row, change, due_at)?;
+        match (write::changed(tx, &row, change, due_at), &mut short) {
+            // A quota is asked for before anything is written.
+            (Err(StoreError::Refused(why @ Error::Quota { .. })), Some(short)) => {
+                **short = why.to_string();
+                break;
+            }
+            (done, _) => done?,
+        }
         held.push(written(tx, id)?);
     }
     Ok(held)

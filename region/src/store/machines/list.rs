@@ -196,6 +196,7 @@ fn pushed(test: &Test) -> Option<Condition> {
         | Field::Tags
         | Field::Phase
         | Field::Firmware
+        | Field::Locked
         | Field::Labels
         | Field::Vendor
         | Field::Product
