@@ -6,8 +6,6 @@
 //! `cargo bench -p farrier-fleet --bench region_costs`, on a machine that does nothing else; with `sqlite` or `postgres` after
 //! `--` only there.
 
-#![expect(clippy::print_stdout, reason = "what a benchmark is for")]
-
 mod driver;
 mod measures;
 mod report;
@@ -18,7 +16,7 @@ use std::{env, path::Path};
 use farrier_common::tls;
 use farrier_integration_tests::postgres::{Fsync, Postgres};
 use measures::Bench;
-use report::Row;
+use report::Rows;
 
 /// Machines at rest are not asked for their power while something else is measured.
 const NEVER: u32 = 86_400;
@@ -33,34 +31,31 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if wanted("sqlite") {
         let rows = runtime.block_on(all(&dir.path().join("sqlite"), None))?;
-        report::print("SQLite", &rows);
+        rows.print("SQLite");
     }
     if wanted("postgres") {
         // Beside the folder that belongs to root: the server has a user of its own.
         let postgres =
             Postgres::start(&env::temp_dir().join(format!("farrier-bench-{}", std::process::id())), Fsync::On)?;
         let rows = runtime.block_on(all(&dir.path().join("postgres"), Some(postgres)))?;
-        report::print("PostgreSQL", &rows);
+        rows.print("PostgreSQL");
     }
     Ok(())
 }
 
-async fn all(dir: &Path, postgres: Option<Postgres>) -> anyhow::Result<Vec<Row>> {
+async fn all(dir: &Path, postgres: Option<Postgres>) -> anyhow::Result<Rows> {
     let mut bench = Bench::start(dir, postgres, NEVER).await?;
-    let mut rows = bench.fill().await?;
-    println!("5,000 machines are there");
-    rows.extend(bench.lives().await?);
-    rows.extend(bench.one_life().await?);
-    rows.push(bench.idle("idle, 5,000 machines").await?);
-    rows.push(bench.memory()?);
+    let mut rows = Rows::default();
+    rows.add(bench.fill().await?);
+    rows.add(bench.lives().await?);
+    rows.add(bench.one_life().await?);
+    rows.add([bench.idle("idle, 5,000 machines").await?, bench.memory()?]);
     bench.again(USUAL).await?;
-    rows.push(bench.idle("idle but for the power of 5,000 BMCs every 30 s").await?);
+    rows.add([bench.idle("idle but for the power of 5,000 BMCs every 30 s").await?]);
     bench.again(NEVER).await?;
-    rows.push(bench.second_rack().await?);
-    println!("10,000 machines are there");
-    rows.extend(bench.gets().await?);
-    rows.extend(bench.lists().await?);
-    rows.push(bench.command()?);
-    rows.sort_by_key(|row| row.id);
+    rows.add([bench.second_rack().await?]);
+    rows.add(bench.gets().await?);
+    rows.add(bench.lists().await?);
+    rows.add([bench.command()?]);
     Ok(rows)
 }

@@ -47,23 +47,39 @@ impl Row {
     }
 }
 
-/// Prints one database's table.
-#[expect(clippy::print_stdout, reason = "what a benchmark is for")]
-pub(crate) fn print(database: &str, rows: &[Row]) {
-    println!("\n{database}, with fsync\n");
-    println!("| | what | measured | Ironic 39 | ratio | goal | |\n|---|---|---:|---:|---:|---:|---|");
-    let told = |value: Option<f64>, unit: &str| value.map_or_else(|| "-".to_owned(), |v| format!("{}{unit}", short(v)));
-    for row in rows {
-        println!(
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            row.id,
-            row.what,
-            told(Some(row.value), row.unit),
-            told(row.peer, row.unit),
-            row.ratio(),
-            told(row.goal, row.unit),
-            row.judged()
-        );
+/// All figures of one database.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows(Vec<Row>);
+
+impl Rows {
+    /// Tells them at once, as the whole takes minutes.
+    #[expect(clippy::print_stdout, reason = "what a benchmark is for")]
+    pub(crate) fn add(&mut self, rows: impl IntoIterator<Item = Row>) {
+        for row in rows {
+            println!("{} {}: {}{}", row.id, row.what, short(row.value), row.unit);
+            self.0.push(row);
+        }
+    }
+
+    /// Prints the table.
+    #[expect(clippy::print_stdout, reason = "what a benchmark is for")]
+    pub(crate) fn print(mut self, database: &str) {
+        self.0.sort_by_key(|row| row.id);
+        println!("\n{database}, with fsync\n");
+        println!("| | what | measured | Ironic 39 | ratio | goal | |\n|---|---|---:|---:|---:|---:|---|");
+        let told = |value: Option<f64>, unit| value.map_or_else(|| "-".to_owned(), |v| format!("{}{unit}", short(v)));
+        for row in self.0 {
+            println!(
+                "| {} | {} | {} | {} | {} | {} | {} |",
+                row.id,
+                row.what,
+                told(Some(row.value), row.unit),
+                told(row.peer, row.unit),
+                row.ratio(),
+                told(row.goal, row.unit),
+                row.judged()
+            );
+        }
     }
 }
 

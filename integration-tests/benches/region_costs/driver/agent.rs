@@ -16,6 +16,8 @@ use super::{Driver, mac};
 
 const DISK_BYTES: u64 = 1 << 37;
 const SOURCE: &str = "127.0.0.1";
+/// Where installed systems are told to phone home; nobody serves there.
+const HTTP: &str = "http://127.0.0.1:5248";
 /// More than any boot has.
 const MOST_TASKS: usize = 100;
 
@@ -44,7 +46,7 @@ async fn live(driver: &Driver, n: u32, boot: &Ephemeral) -> anyhow::Result<()> {
     let mut home = None;
     for _ in 0..MOST_TASKS {
         let request = NextTaskRequest { boot_id: boot.boot_id.clone(), session: session.clone() };
-        let request = RelayNextTaskRequest { request: Some(request), http_base: "http://127.0.0.1".to_owned() };
+        let request = RelayNextTaskRequest { request: Some(request), http_base: HTTP.to_owned() };
         let next = gateway.relay_next_task(request).await.context("the next task")?.into_inner();
         let Some(task) = next.task else { continue };
         let Some(report) = perform(n, task, &mut home)? else { continue };
