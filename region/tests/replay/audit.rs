@@ -7,17 +7,10 @@ use farrier_common::id::MachineId;
 use farrier_proto::v1::{self, MutationOptions};
 use prost::Message;
 
-use crate::run::{Record, Run, with};
-
-/// What most requests begin with.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Head {
-    #[prost(message, optional, tag = "1")]
-    options: Option<MutationOptions>,
-    /// Name or id of what is to be changed.
-    #[prost(string, tag = "2")]
-    target: String,
-}
+use crate::{
+    requests::{Head, with},
+    run::{Record, Run},
+};
 
 impl Run {
     /// The whole audit, the newest first, read in pages.
