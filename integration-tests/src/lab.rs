@@ -16,7 +16,7 @@ use crate::{
     error::{LabError, Result},
     machine::{self, Machine, MachineSpec, chassis::ChassisSpec, control},
     net::{Net, NetGuard},
-    postgres::Postgres,
+    postgres::{Fsync, Postgres},
     process,
     reports::Reports,
     wait,
@@ -113,7 +113,7 @@ impl Lab {
     /// # Errors
     /// It does not start.
     pub fn start_postgres(&self) -> Result<Postgres> {
-        Postgres::start(&self.dir.join("postgres"))
+        Postgres::start(&self.dir.join("postgres"), Fsync::Off)
     }
 
     /// Starts a region.

@@ -17,6 +17,15 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// Does the server wait until what it acknowledged is on the disk?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// As in production: for what is measured, and for what is to survive.
+    On,
+    /// Quicker: for tests, whose host does not fail.
+    Off,
+}
+
 /// A running cluster with an empty database `farrier`.
 #[derive(Debug)]
 pub struct Postgres {
@@ -31,7 +40,7 @@ impl Postgres {
     ///
     /// # Errors
     /// PostgreSQL is not installed, or does not start.
-    pub fn start(dir: &Path) -> Result<Self> {
+    pub fn start(dir: &Path, fsync: Fsync) -> Result<Self> {
         let programs = programs()?;
         let failed = || LabError::io(format!("cannot make {}", dir.display()));
         fs::create_dir_all(dir).map_err(failed())?;
@@ -43,7 +52,10 @@ impl Postgres {
         initdb.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"]).arg(&data).current_dir(dir);
         process::succeed(initdb, LIMIT)?;
         let mut command = as_postgres(&programs.join("postgres"));
-        command.arg("-D").arg(&data).arg("-k").arg(dir).args(["-c", "listen_addresses=", "-c", "fsync=off"]);
+        command.arg("-D").arg(&data).arg("-k").arg(dir).args(["-c", "listen_addresses="]);
+        if fsync == Fsync::Off {
+            command.args(["-c", "fsync=off"]);
+        }
         let server = Daemon::new("postgres", dir.join("postgres.log"), command);
         let mut postgres = Self { dir: dir.to_owned(), programs, server };
         postgres.restart()?;

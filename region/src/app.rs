@@ -31,6 +31,7 @@ use crate::{crash::Crash, domain::advance::Deadlines, pki::Ca, racks::Racks, sto
 
 pub use blobs::Blobs;
 pub use events::Tail;
+pub use machines::Promises;
 
 /// What the configuration lets people do.
 #[derive(Clone, Debug)]
@@ -85,9 +86,8 @@ pub struct App {
     pub clock: Clock,
     /// The region stops: long calls end.
     pub stop: CancellationToken,
-    /// Held while a machine comes to be: two at a time would choose the same free name and address. Other processes do not
-    /// hold it; whoever loses to one of them tries again.
-    pub births: Arc<tokio::sync::Mutex<()>>,
+    /// Addresses of machines that come to be.
+    pub promises: Promises,
     /// Where tests let the region die.
     pub crash: Crash,
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api,
-    app::{App, Blobs, Policy, Tail, events::Bounds, setup::SetupError},
+    app::{App, Blobs, Policy, Promises, Tail, events::Bounds, setup::SetupError},
     config::Config,
     crash::Crash,
     domain::Error,
@@ -121,9 +121,9 @@ impl Region {
             ephemeral_image: config.ephemeral_image.clone(),
             default_tests: config.default_tests.clone(),
         });
-        let (ca, stop, births) = (Arc::new(ca), tasks.stop_signal(), Arc::default());
+        let (ca, stop, promises) = (Arc::new(ca), tasks.stop_signal(), Promises::default());
         let tail = Tail::new(store.clone(), Bounds::default());
-        let app = App { store, vault, ca, racks, blobs, tail, policy, clock, stop, births, crash };
+        let app = App { store, vault, ca, racks, blobs, tail, policy, clock, stop, promises, crash };
         let admin_token = app.first_admin(admin_token_file).await?;
         let bound = TcpListener::bind(config.listen).await.and_then(|l| Ok((l.local_addr()?, l)));
         let (address, listener) = bound.map_err(|source| StartError::Listen { address: config.listen, source })?;

@@ -1,5 +1,6 @@
 //! Reading a machine and explaining it.
 
+mod addresses;
 mod allocate;
 mod create;
 mod delete;
@@ -30,6 +31,8 @@ use crate::{
     store::{MachineView, TimelineRow},
 };
 
+pub(super) use addresses::Promise;
+pub use addresses::Promises;
 pub use allocate::{Allocated, Given, Item, Terms};
 pub use create::NewMachine;
 pub(super) use create::{birth, born, interfaces};

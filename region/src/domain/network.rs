@@ -1,6 +1,6 @@
 //! Subnets and the addresses in them.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use farrier_common::{
     id::{RackId, SubnetId},
@@ -71,11 +71,13 @@ impl Subnet {
         Ok(())
     }
 
-    /// The lowest host address that is neither dynamic, nor the gateway or a resolver, nor in `taken`.
-    #[must_use]
-    pub fn free_address(&self, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-        let special = |a: &Ipv4Addr| self.gateway == Some(*a) || self.dns.contains(a);
-        self.cidr.hosts().find(|a| !self.dynamic.contains(*a) && !special(a) && !taken.contains(a))
+    /// The host addresses that machines may reserve: neither dynamic nor the gateway or a resolver. Those above `last` come
+    /// first, then the others.
+    pub fn reservable(&self, last: Option<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> {
+        let (first, end) = (self.cidr.network().to_bits() + 1, self.cidr.broadcast().to_bits());
+        let begin = last.map_or(first, |a| a.to_bits() + 1).clamp(first, end);
+        let special = |a: &Ipv4Addr| self.gateway == Some(*a) || self.dns.contains(a) || self.dynamic.contains(*a);
+        (begin..end).chain(first..begin).map(Ipv4Addr::from_bits).filter(move |a| !special(a))
     }
 }
 
@@ -114,15 +116,17 @@ mod tests {
     }
 
     #[test]
-    fn free_addresses_avoid_everything_that_is_used() {
+    fn machines_may_reserve_what_nobody_else_uses() {
         let mut s = subnet("10.0.0.0/29", "10.0.0.4", "10.0.0.5");
         s.gateway = Some([10, 0, 0, 1].into());
+        let hosts = |s: &Subnet, last: Option<u8>| {
+            s.reservable(last.map(|h| [10, 0, 0, h].into())).map(|a| a.octets()[3]).collect::<Vec<_>>()
+        };
+        assert_eq!(hosts(&s, None), [2, 3, 6]);
+        assert_eq!(hosts(&s, Some(2)), [3, 6, 2]);
+        assert_eq!(hosts(&s, Some(6)), [2, 3, 6]);
+        assert_eq!(hosts(&s, Some(200)), [2, 3, 6], "of a subnet that had other addresses");
         s.dns = vec![[10, 0, 0, 2].into()];
-        let mut taken = BTreeSet::new();
-        assert_eq!(s.free_address(&taken), Some([10, 0, 0, 3].into()));
-        taken.insert([10, 0, 0, 3].into());
-        assert_eq!(s.free_address(&taken), Some([10, 0, 0, 6].into()));
-        taken.insert([10, 0, 0, 6].into());
-        assert_eq!(s.free_address(&taken), None);
+        assert_eq!(hosts(&s, None), [3, 6]);
     }
 }

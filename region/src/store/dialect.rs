@@ -55,6 +55,18 @@ pub(super) fn lock_machine(tx: &mut Tx<'_>, id: &str) -> QueryResult<()> {
     }
 }
 
+/// Keeps other writers from the rows of those of these machines that nobody else keeps now, without waiting for any: whoever
+/// waits for a row while he keeps others is waited for in turn. Tells which.
+pub(super) fn lock_idle_machines(tx: &mut Tx<'_>, ids: Vec<String>) -> QueryResult<Vec<String>> {
+    match tx.conn {
+        AnyConnection::Pg(c) => {
+            let these = machines::table.filter(machines::id.eq_any(ids)).select(machines::id);
+            these.for_update().skip_locked().load(c)
+        }
+        AnyConnection::Sqlite(_) => Ok(ids),
+    }
+}
+
 /// Keeps other writers from the log until the transaction ends. PostgreSQL gives out revisions when rows are inserted,
 /// not when they are committed: without this lock revision 8 could become visible before 7, and a reader that has
 /// seen 8 would never ask for 7.

@@ -12,7 +12,6 @@ use diesel::{
 };
 use farrier_common::{
     clock::Timestamp,
-    hardware::PowerState,
     id::{MachineId, RackId},
     name::Name,
     net::MacAddr,
@@ -21,8 +20,8 @@ use farrier_common::{
 use crate::domain::{
     Error, Result,
     advance::Change,
-    event::{EventKind, NewEvent},
-    lifecycle::{Birth, Class, State},
+    event::NewEvent,
+    lifecycle::{Birth, State},
     machine::{Interface, Machine},
 };
 
@@ -44,6 +43,7 @@ mod hold;
 mod light;
 mod list;
 mod named;
+mod power;
 mod row;
 mod write;
 
@@ -197,22 +197,22 @@ impl Store {
         .await
     }
 
-    /// The addresses that are reserved for machines, and those of their BMCs.
+    /// Those of `candidates` that are reserved for a machine or are a BMC's.
     ///
     /// # Errors
-    /// The database does not answer.
-    pub async fn addresses_taken(&self) -> Result<BTreeSet<Ipv4Addr>> {
-        self.read(|tx| {
-            let found: Vec<Option<String>> = interfaces::table
-                .filter(interfaces::address.is_not_null())
+    /// The database.
+    pub async fn addresses_taken(&self, candidates: &[Ipv4Addr]) -> Result<BTreeSet<Ipv4Addr>> {
+        let candidates: Vec<String> = candidates.iter().map(Ipv4Addr::to_string).collect();
+        self.read(move |tx| {
+            let reserved: Vec<Option<String>> = interfaces::table
+                .filter(interfaces::address.eq_any(&candidates))
                 .select(interfaces::address)
                 .load(tx.conn)?;
             let bmcs: Vec<Option<String>> = machines::table
-                .filter(machines::bmc_address.is_not_null())
+                .filter(machines::bmc_address.eq_any(&candidates))
                 .select(machines::bmc_address)
                 .load(tx.conn)?;
-            let reserved = found.iter().flatten().map(|a| parse("interfaces.address", a));
-            reserved.chain(bmcs.iter().flatten().map(|a| parse("machines.bmc_address", a))).collect()
+            reserved.into_iter().chain(bmcs).flatten().map(|a| parse("address", &a)).collect()
         })
         .await
     }
@@ -260,41 +260,6 @@ impl Store {
             write::changed(tx, &row, change, due_at)?;
             write::extra(tx, &extra)?;
             written(tx, id)
-        })
-        .await
-    }
-
-    /// Takes down what the BMC said; tells whether that is news. Logs news, and wakes the machine if it is being worked on.
-    ///
-    /// # Errors
-    /// There is no such machine.
-    pub async fn machine_set_power(&self, id: MachineId, power: PowerState, at: Timestamp) -> Result<bool> {
-        self.write(move |tx| {
-            let row = locked(tx, id)?.ok_or_else(|| Error::not_found("machine", id))?;
-            if row.power_at.is_some_and(|seen| seen > naive(at)) {
-                return Ok(false);
-            }
-            diesel::update(machines::table.find(id.to_string()))
-                .set((machines::power.eq(power.as_str()), machines::power_at.eq(naive(at))))
-                .execute(tx.conn)?;
-            if row.power.as_deref() == Some(power.as_str()) {
-                return Ok(false);
-            }
-            let state: State = parse("machines.state", &row.state)?;
-            tx.log(NewEvent {
-                kind: EventKind::Power,
-                machine: Some(id),
-                event: None,
-                from: Some(state),
-                to: Some(state),
-                phase: None,
-                actor: "engine".to_owned(),
-                reason: format!("power is {power}"),
-            });
-            if state.class() == Class::Working {
-                wake(tx, id)?;
-            }
-            Ok(true)
         })
         .await
     }

@@ -9,7 +9,7 @@ use farrier_proto::{
 };
 use farrier_region::{
     api,
-    app::{App, Blobs, Policy, RateLimit, Tail, events::Bounds},
+    app::{App, Blobs, Policy, Promises, RateLimit, Tail, events::Bounds},
     crash::Crash,
     domain::{
         advance::{Change, Deadlines},
@@ -119,7 +119,7 @@ impl Site {
             policy: Arc::new(policy),
             clock,
             stop: stop.clone(),
-            births: Arc::default(),
+            promises: Promises::default(),
             crash: Crash::default(),
         };
         let admin = app.first_admin(None).await.unwrap().unwrap().expose().clone();

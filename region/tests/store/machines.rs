@@ -45,12 +45,9 @@ fn come_back_as_they_were_put_in() {
         assert_eq!(world.store.machine_by_mac(mac(101)).await.unwrap(), Some(put.id));
         assert_eq!(world.store.machine_by_mac(mac(9)).await.unwrap(), None);
         assert_eq!(world.store.machines_of_rack(rack.id).await.unwrap(), [put]);
-        let taken: Vec<_> = world.store.addresses_taken().await.unwrap().into_iter().collect();
-        assert_eq!(
-            taken,
-            ["10.0.0.1", "10.1.0.1"].map(|a| a.parse::<std::net::Ipv4Addr>().unwrap()),
-            "its own, its BMC's"
-        );
+        let all = ["10.0.0.1", "10.1.0.1", "10.1.0.2"].map(|a| a.parse::<std::net::Ipv4Addr>().unwrap());
+        let taken: Vec<_> = world.store.addresses_taken(&all).await.unwrap().into_iter().collect();
+        assert_eq!(taken, all[..2], "its own, its BMC's");
     });
 }
 
@@ -221,5 +218,40 @@ fn those_with_a_bmc_are_handed_out_for_polling_once_per_period() {
         let m2 = world.store.machine_find("m2").await.unwrap().unwrap().machine.id;
         world.store.machine_set_power(m2, PowerState::Off, now).await.unwrap();
         assert_eq!(poll(9).await, ["m1"], "of m2 enough is known");
+    });
+}
+
+#[test]
+fn what_many_bmcs_say_is_taken_down_at_once_and_news_is_logged() {
+    on_both(|world: World| async move {
+        let mut ids = Vec::new();
+        for n in 1..=3 {
+            ids.push(world.insert(machine(n, world.now())).await.unwrap().machine.id);
+        }
+        let gone = MachineId::generate();
+        let tell = async |powers: [PowerState; 3], at| {
+            let seen = ids.iter().copied().zip(powers).chain([(gone, On)]).collect();
+            world.store.machines_set_power(seen, at).await.unwrap();
+        };
+        let known = async || {
+            let mut known = Vec::new();
+            for id in &ids {
+                known.push(world.reload(*id).await.power.unwrap());
+            }
+            known
+        };
+        use PowerState::{Off, On};
+        let first = world.later(10);
+        tell([On, Off, On], first).await;
+        assert_eq!(known().await, [(On, first), (Off, first), (On, first)]);
+        let second = world.later(10);
+        tell([On, On, On], second).await;
+        assert_eq!(known().await, [(On, second); 3]);
+        tell([Off, Off, Off], first).await;
+        assert_eq!(known().await, [(On, second); 3], "older than what is known");
+        let log = world.store.event_list(0, None, Some(EventKind::Power), 9).await.unwrap();
+        let log: Vec<_> = log.iter().map(|e| (e.body.machine.unwrap(), e.body.reason.as_str())).collect();
+        let news = [(1, "power is off"), (0, "power is on"), (2, "power is on"), (1, "power is on")];
+        assert_eq!(log, news.map(|(n, text)| (ids[n], text)));
     });
 }

@@ -71,6 +71,7 @@ ALTER TABLE machines ADD COLUMN tags TEXT NOT NULL DEFAULT '';
 ALTER TABLE machines ADD COLUMN owner_project TEXT REFERENCES projects (id);
 ALTER TABLE machines ADD COLUMN reason_code TEXT NOT NULL DEFAULT 'unknown';
 CREATE INDEX machines_by_pool ON machines (pool);
+CREATE INDEX machines_by_bmc ON machines (bmc_address) WHERE bmc_address IS NOT NULL;
 CREATE INDEX machines_by_state ON machines (state, id);
 CREATE INDEX machines_by_owner ON machines (owner) WHERE owner IS NOT NULL;
 CREATE INDEX machines_by_project ON machines (owner_project) WHERE owner_project IS NOT NULL;

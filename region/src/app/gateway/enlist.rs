@@ -6,7 +6,7 @@ use super::Identity;
 use crate::{
     app::{
         App,
-        machines::{birth, born, interfaces},
+        machines::{Promise, birth, born, interfaces},
     },
     domain::{
         Error, Result,
@@ -34,10 +34,6 @@ impl App {
     /// # Errors
     /// It is served by another rack.
     pub async fn enlist(&self, rack: &Rack, who: &Identity, source: Option<Ipv4Addr>) -> Result<Met> {
-        if let Some(known) = self.known(who).await? {
-            return met(rack, &known);
-        }
-        let _births = self.births.lock().await;
         for _ in 0..TRIES {
             if let Some(known) = self.known(who).await? {
                 return met(rack, &known);
@@ -65,9 +61,9 @@ impl App {
         let boot =
             *who.macs.first().ok_or_else(|| Error::invalid("request.identity.macs", "at least one is required"))?;
         let name = self.unused_name(boot).await?;
-        let address = self.reserve(rack.id, source).await?;
+        let promise = self.reserve(rack.id, source).await?;
         let mut machine = self.newborn(birth, name, who.architecture, rack.id);
-        machine.interfaces = interfaces(&who.macs, address);
+        machine.interfaces = interfaces(&who.macs, promise.as_ref().map(Promise::address));
         machine.firmware = who.firmware;
         machine.reason = reason(who.bmc_address);
         let met = Met { name: machine.name.clone(), state: birth.to };

@@ -17,6 +17,7 @@ use super::{
         App,
         context::{Ask, needs},
     },
+    addresses::Promise,
     verbs::GivenBmc,
 };
 use crate::{
@@ -25,7 +26,6 @@ use crate::{
         Error, Result, advance,
         lifecycle::{self, Birth, Event},
         machine::{Details, Interface, Machine, Work},
-        network::Subnet,
         pool,
         script::Chosen,
         user::Role,
@@ -76,13 +76,12 @@ impl App {
         let wishes = new.commission.resolve(&known, &self.policy.default_tests)?;
         let rack = self.rack_that_reaches(new.bmc.address).await?;
         let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
-        let _births = self.births.lock().await;
         for _ in 0..TRIES {
             self.unknown(&new.macs).await?;
             let name = self.free_name(new.name.as_ref(), boot).await?;
-            let address = self.reserve(rack, Some(new.bmc.address)).await?;
+            let promise = self.reserve(rack, Some(new.bmc.address)).await?;
             let mut machine = self.newborn(birth, name, new.architecture, rack);
-            machine.interfaces = interfaces(&new.macs, address);
+            machine.interfaces = interfaces(&new.macs, promise.as_ref().map(Promise::address));
             machine.pool = pool;
             machine.zone = new.zone.clone().unwrap_or(machine.zone);
             machine.tags.clone_from(&new.tags);
@@ -144,16 +143,6 @@ impl App {
         }
     }
 
-    /// An address for the boot interface of a machine of this rack, preferably in the subnet that holds `near`; `None` if
-    /// the rack serves no subnet, or it is full: the machine then gets a dynamic lease.
-    pub(in crate::app) async fn reserve(&self, rack: RackId, near: Option<Ipv4Addr>) -> Result<Option<Ipv4Addr>> {
-        let subnets = self.store.subnets_of_rack(rack).await?;
-        let mut taken = self.store.addresses_taken().await?;
-        taken.extend(near);
-        taken.extend(self.rack_address(rack).await?);
-        Ok(pick(subnets, near, &taken))
-    }
-
     /// The rack in whose subnets the address is; or the only one there is.
     pub(in crate::app) async fn rack_that_reaches(&self, bmc: Ipv4Addr) -> Result<RackId> {
         let subnets = self.store.subnet_list(None, MOST_SUBNETS).await?;
@@ -190,12 +179,6 @@ impl App {
             None => Ok(name.clone()),
         }
     }
-
-    /// A rack's own address, if it is told as one.
-    async fn rack_address(&self, rack: RackId) -> Result<Option<Ipv4Addr>> {
-        let found = self.store.rack_get(rack).await?;
-        Ok(found.and_then(|r| r.address.rsplit_once(':').and_then(|(host, _)| host.parse().ok())))
-    }
 }
 
 /// The birth that an event stands for.
@@ -213,41 +196,4 @@ pub(in crate::app) fn born(machine: Machine, birth: &'static Birth, actor: &str,
 pub(in crate::app) fn interfaces(macs: &[MacAddr], address: Option<Ipv4Addr>) -> Vec<Interface> {
     let each = macs.iter().enumerate();
     each.map(|(place, mac)| Interface { mac: *mac, address: address.filter(|_| place == 0) }).collect()
-}
-
-fn pick(mut subnets: Vec<Subnet>, near: Option<Ipv4Addr>, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-    subnets.sort_by_key(|s| (!near.is_some_and(|a| s.cidr.contains(&a)), s.id));
-    subnets.iter().find_map(|s| s.free_address(taken))
-}
-
-#[cfg(test)]
-mod tests {
-    use farrier_common::{id::SubnetId, net::Ipv4Range};
-
-    use super::*;
-
-    fn subnet(net: u8) -> Subnet {
-        let at = |host| Ipv4Addr::new(10, net, 0, host);
-        Subnet {
-            id: SubnetId::generate(),
-            name: "s".parse().unwrap(),
-            cidr: format!("10.{net}.0.0/29").parse().unwrap(),
-            rack: RackId::generate(),
-            gateway: Some(at(1)),
-            dns: vec![],
-            dynamic: Ipv4Range::new(at(4), at(6)).unwrap(),
-            lease_seconds: 600,
-        }
-    }
-
-    #[test]
-    fn an_address_is_taken_near_the_bmc_if_there_is_room() {
-        let subnets = vec![subnet(1), subnet(2)];
-        let near = Some([10, 2, 0, 6].into());
-        assert_eq!(pick(subnets.clone(), near, &BTreeSet::new()), Some([10, 2, 0, 2].into()));
-        assert_eq!(pick(subnets.clone(), None, &BTreeSet::new()), Some([10, 1, 0, 2].into()));
-        let full = BTreeSet::from([[10, 2, 0, 2].into(), [10, 2, 0, 3].into()]);
-        assert_eq!(pick(subnets, near, &full), Some([10, 1, 0, 2].into()));
-        assert_eq!(pick(vec![], near, &full), None);
-    }
 }

@@ -90,29 +90,29 @@ impl App {
         let owner = self.live_owner(ask, new).await?;
         let (pool, _) = self.pool_of(&new.pool).await?;
         let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
-        let _births = self.births.lock().await;
-        self.unknown(&new.macs).await?;
-        let name = self.free_name(new.name.as_ref(), boot).await?;
         let expires_at = self.clock.now() + TimeDelta::seconds(seconds.into());
-        let mut machine = self.newborn(birth, name, new.architecture, rack);
-        machine.interfaces = interfaces(&new.macs, None);
-        machine.owner = Some(owner);
-        machine.pool = pool;
-        machine.zone = new.zone.clone().unwrap_or(machine.zone);
-        machine.tags.clone_from(&new.tags);
-        machine.details.labels.clone_from(&new.labels);
-        machine.details.notes.clone_from(&new.notes);
-        machine.details.bmc = new.bmc.as_ref().map(GivenBmc::endpoint);
-        machine.details.live = true;
-        // What is on its disks is its owner's: it is wiped before anybody else gets the machine.
-        machine.details.dirty = true;
-        machine.reason = "added with the workload that it runs".to_owned();
-        let extra = self.given_password(&machine, new.bmc.as_ref());
-        let digest = self.live_token(machine.id).digest();
-        let made = born(machine, birth, &ask.actor(), extra);
-        self.crash.at(Point::VerbReceived, birth.to.as_str());
-        let live = move |view| Live { view, expires_at };
-        self.store.machine_insert_live(&ask.request, made, (digest, expires_at), (live, ask.renderer())).await
+        for _ in 0..TRIES {
+            self.unknown(&new.macs).await?;
+            let name = self.free_name(new.name.as_ref(), boot).await?;
+            let mut machine = self.newborn(birth, name, new.architecture, rack);
+            machine.interfaces = interfaces(&new.macs, None);
+            machine.owner = Some(owner);
+            machine.pool = pool;
+            describe(&mut machine, new);
+            let extra = self.given_password(&machine, new.bmc.as_ref());
+            let digest = self.live_token(machine.id).digest();
+            let made = born(machine, birth, &ask.actor(), extra);
+            self.crash.at(Point::VerbReceived, birth.to.as_str());
+            let live = move |view| Live { view, expires_at };
+            let written =
+                self.store.machine_insert_live(&ask.request, made, (digest, expires_at), (live, ask.renderer()));
+            match written.await {
+                // Somebody took the name or MAC meanwhile; looking again tells which.
+                Err(Error::Exists { .. }) => {}
+                other => return other,
+            }
+        }
+        Err(Error::Unavailable("other machines are added at the same time; try again".to_owned()))
     }
 
     /// The script to run on the host of a live machine. Holds a token that is good for nothing but telling its hardware.
@@ -176,6 +176,20 @@ impl App {
         let found = self.store.user_find(name.as_str()).await?;
         found.map(|user| Owner::User(user.id)).ok_or_else(|| Error::not_found("user", name))
     }
+}
+
+/// What the one who adds it says of it.
+fn describe(machine: &mut Machine, new: &NewLive) {
+    machine.zone = new.zone.clone().unwrap_or_else(|| machine.zone.clone());
+    machine.tags.clone_from(&new.tags);
+    machine.reason = "added with the workload that it runs".to_owned();
+    let details = &mut machine.details;
+    details.labels.clone_from(&new.labels);
+    details.notes.clone_from(&new.notes);
+    details.bmc = new.bmc.as_ref().map(GivenBmc::endpoint);
+    details.live = true;
+    // What is on its disks is its owner's: it is wiped before anybody else gets the machine.
+    details.dirty = true;
 }
 
 fn told(m: &Machine, hardware: &Hardware) -> Change {

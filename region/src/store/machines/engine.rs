@@ -1,7 +1,7 @@
 //! The engine's side of machines: claims, commits under a claim, and what is due.
 
 use chrono::TimeDelta;
-use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, dsl};
+use diesel::{ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, dsl};
 use farrier_common::{
     clock::Timestamp,
     id::{MachineId, RackId},
@@ -231,44 +231,6 @@ impl Store {
             let due = dialect::due(naive(now));
             let oldest: Option<chrono::NaiveDateTime> = due.select(dsl::min(machines::due_at)).first(tx.conn)?;
             Ok(oldest.map(utc))
-        })
-        .await
-    }
-
-    /// Hands out machines with a BMC and a rack whose power was not asked for since `observed_before`, the longest unasked
-    /// first. Each is handed out once per period, so that BMCs which do not answer keep nobody from the others.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub async fn machines_to_poll(&self, observed_before: Timestamp, limit: usize) -> Result<Vec<Machine>> {
-        let before = naive(observed_before);
-        let unasked = machines::table
-            .filter(machines::bmc_address.is_not_null())
-            .filter(machines::rack.is_not_null())
-            .filter(machines::power_at.is_null().or(machines::power_at.lt(before)))
-            .filter(machines::polled_at.is_null().or(machines::polled_at.lt(before)))
-            // SQLite puts NULL first, PostgreSQL last: order by having a time, then by it.
-            .order((machines::polled_at.is_not_null().asc(), machines::polled_at.asc(), machines::id.asc()))
-            .limit(rows(limit))
-            .select(machines::id);
-        let ids: Vec<String> = self.read(move |tx| Ok(unasked.load(tx.conn)?)).await?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.write(move |tx| {
-            let mut handed_out = Vec::with_capacity(ids.len());
-            for id in ids {
-                let mine =
-                    machines::table.find(&id).filter(machines::polled_at.is_null().or(machines::polled_at.lt(before)));
-                let asked = diesel::update(mine).set(machines::polled_at.eq(naive(tx.now))).execute(tx.conn)?;
-                let id = crate::store::convert::parse("machines.id", &id)?;
-                if asked == 1
-                    && let Some(view) = view(tx, id)?
-                {
-                    handed_out.push(view.machine);
-                }
-            }
-            Ok(handed_out)
         })
         .await
     }
