@@ -11,6 +11,7 @@ mod gateway;
 mod images;
 mod limits;
 mod machines;
+mod named;
 mod operations;
 mod parse;
 mod pools;

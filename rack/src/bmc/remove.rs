@@ -15,7 +15,7 @@ pub(super) async fn remove(login: &Login, pace: Pace, username: &str) -> Result<
         Err(BmcError::Refused(_)) if login.username == username => return Ok(false),
         Err(other) => return Err(other),
     };
-    let outcome = take(&mut session, username).await;
+    let outcome = take(&mut session, username, login.username == username).await;
     session.close().await;
     if !outcome? {
         return Ok(false);
@@ -26,17 +26,30 @@ pub(super) async fn remove(login: &Login, pace: Pace, username: &str) -> Result<
     Ok(true)
 }
 
-async fn take(session: &mut Session, username: &str) -> Result<bool, BmcError> {
+/// `own`: the session is that of the account itself, which may end with it.
+async fn take(session: &mut Session, username: &str, own: bool) -> Result<bool, BmcError> {
     let channel = lan_channel(session).await?;
     let before = users(session, channel).await?;
     let Some(slot) = before.iter().find(|user| user.name == username).map(|user| user.slot) else { return Ok(false) };
-    // A BMC may end the session of a user that goes; the login that is refused afterwards is the proof, not this.
-    if let Err(error) = clear(session, channel, slot).await {
-        tracing::debug!(slot, %error, "a step of removing the account did not succeed");
-        return Ok(true);
-    }
-    if let Ok(after) = users(session, channel).await {
-        unchanged(&before, &after, slot)?;
+    let cleared = clear(session, channel, slot).await;
+    let after = match (&cleared, own) {
+        // The login that is refused afterwards is the proof, not this.
+        (Err(error), true) => {
+            tracing::debug!(slot, %error, "a step of removing the account did not succeed");
+            return Ok(true);
+        }
+        (Ok(()), true) => match users(session, channel).await {
+            Ok(after) => after,
+            Err(_) => return Ok(true),
+        },
+        // The password is not known: what the BMC tells of its users is all the proof there is.
+        (Ok(()) | Err(_), false) => users(session, channel).await?,
+    };
+    unchanged(&before, &after, slot)?;
+    if !own && after.iter().any(|user| user.name == username) {
+        let why = cleared.err().map_or_else(String::new, |error| format!(" ({error})"));
+        let text = format!("the account {username:?} is still there after it was removed from slot {slot}{why}");
+        return Err(BmcError::NotConfirmed(text));
     }
     Ok(true)
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod leave;
 mod proxy;
 mod sim;
 
@@ -29,18 +30,18 @@ use self::{
     sim::Sim,
 };
 
-const QUICK: Pace =
+pub(crate) const QUICK: Pace =
     Pace { first: Duration::from_millis(150), most: Duration::from_millis(600), deadline: Duration::from_secs(4) };
-const PATIENCE: Patience =
+pub(crate) const PATIENCE: Patience =
     Patience { poll: Duration::from_millis(50), repeat: Duration::from_secs(1), deadline: Duration::from_secs(3) };
-const NAME: &str = "farrier";
-const PASSWORD: &str = "S3cr3tS3cr3t0123";
+pub(crate) const NAME: &str = "farrier";
+pub(crate) const PASSWORD: &str = "S3cr3tS3cr3t0123";
 
-fn bmcs() -> Bmcs {
+pub(crate) fn bmcs() -> Bmcs {
     Bmcs::with_times(QUICK, PATIENCE)
 }
 
-fn account(password: &str) -> Account {
+pub(crate) fn account(password: &str) -> Account {
     Account::new(NAME.into(), password.to_owned().into()).unwrap()
 }
 
@@ -230,10 +231,10 @@ async fn a_hostile_peer_costs_the_deadline_and_no_more() {
 }
 
 /// Lines of `ipmitool user list`, one a slot.
-fn users(sim: &Sim) -> Vec<String> {
+pub(crate) fn users(sim: &Sim) -> Vec<String> {
     sim.as_admin(&["user", "list", "1"]).lines().skip(1).map(str::to_owned).collect()
 }
 
-fn without_slot_3(users: &[String]) -> Vec<&String> {
+pub(crate) fn without_slot_3(users: &[String]) -> Vec<&String> {
     users.iter().filter(|line| !line.starts_with("3 ")).collect()
 }

@@ -8,7 +8,7 @@ use prost::Message;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{Api, parse};
+use super::{Api, named::Named, parse};
 use crate::{
     app::{App, context::Ask},
     domain::{Error, Result, permissions, rack::Rack, user::User},
@@ -205,7 +205,7 @@ impl Api {
     where
         Q: Mutation,
         T: 'static,
-        M: Message + Default + 'static,
+        M: Message + Named + Default + 'static,
         F: FnOnce(App, Ask<T>, Q) -> A,
         A: Future<Output = Result<Once<T>>>,
     {
@@ -278,7 +278,7 @@ pub(super) fn bearer(meta: &MetadataMap) -> Result<Secret<String>> {
     Ok(Secret::new(token.to_owned()))
 }
 
-fn ask<Q: Mutation, T: 'static, M: Message + 'static>(
+fn ask<Q: Mutation, T: 'static, M: Message + Named + Default + 'static>(
     user: User,
     method: &'static str,
     peer: String,
@@ -300,6 +300,7 @@ fn ask<Q: Mutation, T: 'static, M: Message + 'static>(
         method,
         body_sha256: sha256_hex(&message.canonical()),
         target: parse::clipped(message.target()),
+        subject: |answer| M::decode(answer).map(|answer| parse::clipped(&answer.named())).unwrap_or_default(),
         comment: parse::comment("options.comment", comment)?,
         peer,
         validate_only: options.validate_only,

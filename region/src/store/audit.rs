@@ -41,7 +41,7 @@ pub struct AuditRow {
     pub user: String,
     /// The call.
     pub method: String,
-    /// What was changed, as the caller named it.
+    /// What was changed, as the caller named it; if he did not, as the answer names it.
     pub target: String,
     /// Why, as the caller said.
     pub comment: String,
@@ -112,15 +112,16 @@ impl Store {
 }
 
 /// Notes that the request was carried out. Called last, because numbers are given out under the lock of the event log, so
-/// that they grow as transactions commit: what follows is at most the events, which need the lock anyway.
-pub(super) fn append(tx: &mut Tx<'_>, request: &Request) -> Outcome<()> {
+/// that they grow as transactions commit: what follows is at most the events, which need the lock anyway. `subject`: what was
+/// changed, if the request does not name it.
+pub(super) fn append(tx: &mut Tx<'_>, request: &Request, subject: &str) -> Outcome<()> {
     dialect::lock_event_log(tx)?;
     let row = (
         audit::at.eq(naive(tx.now)),
         audit::user_id.eq(&request.principal),
         audit::user_name.eq(&request.user),
         audit::method.eq(request.method),
-        audit::target.eq(&request.target),
+        audit::target.eq(if request.target.is_empty() { subject } else { &request.target }),
         audit::comment.eq(&request.comment),
         audit::peer.eq(&request.peer),
         audit::request_id.eq(&request.request_id),

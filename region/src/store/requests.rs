@@ -8,7 +8,7 @@ use crate::domain::{Error, Result};
 use super::{Store, Tx, audit, convert::naive, error::Outcome, schema::requests};
 
 /// Who asked for what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Who: request ids of different callers have nothing to do with each other.
     pub principal: String,
@@ -22,6 +22,8 @@ pub struct Request {
     pub user: String,
     /// What is to be changed, as the caller named it; may be empty.
     pub target: String,
+    /// Reads from the rendered answer what was changed, where the caller left it open.
+    pub subject: fn(&[u8]) -> String,
     /// Why; may be empty.
     pub comment: String,
     /// Address and port that the call came from; may be empty.
@@ -91,8 +93,10 @@ impl Store {
                 });
             }
             let made = work(tx)?;
-            answer(tx, &request, &render(&made))?;
-            audit::append(tx, &request)?;
+            let rendered = render(&made);
+            answer(tx, &request, &rendered)?;
+            let subject = if request.target.is_empty() { (request.subject)(&rendered) } else { String::new() };
+            audit::append(tx, &request, &subject)?;
             Ok(Once::Fresh(made))
         })
         .await

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::site::{Machines, Site, by, options, refused};
 
-async fn site_of(count: u8) -> (Site, Machines) {
+pub(crate) async fn site_of(count: u8) -> (Site, Machines) {
     let site = Site::start().await;
     site.rack("r1").await;
     site.subnet("r1", 1).await;
@@ -34,7 +34,7 @@ async fn site_of(count: u8) -> (Site, Machines) {
     (site, machines)
 }
 
-fn storage(disk: &str) -> v1::StorageLayout {
+pub(crate) fn storage(disk: &str) -> v1::StorageLayout {
     let partitions = vec![v1::Partition { name: "root".into(), size_bytes: 0, kind: "linux".into() }];
     v1::StorageLayout {
         disks: vec![v1::DiskLayout { disk: disk.into(), table: "gpt".into(), boot: true, partitions }],
@@ -54,7 +54,7 @@ fn network(nic: &str) -> v1::NetworkLayout {
     v1::NetworkLayout { interfaces, ..Default::default() }
 }
 
-fn configure(
+pub(crate) fn configure(
     machine: &str,
     paths: &[&str],
     storage: Option<v1::StorageLayout>,
@@ -65,7 +65,7 @@ fn configure(
     v1::ConfigureMachineRequest { options: options(), machine: machine.into(), update_mask, storage, network }
 }
 
-fn copy(to: &[&str], validate_only: bool) -> v1::CloneMachineRequest {
+pub(crate) fn copy(to: &[&str], validate_only: bool) -> v1::CloneMachineRequest {
     v1::CloneMachineRequest {
         options: options().map(|o| MutationOptions { validate_only, ..o }),
         source: "m1".into(),

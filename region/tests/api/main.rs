@@ -5,9 +5,12 @@
 mod postgres;
 #[path = "../support/race.rs"]
 mod race;
+#[path = "../support/requests.rs"]
+mod requests;
 
 mod admins;
 mod allocation;
+mod audit;
 mod bulk;
 mod bytes;
 mod daemon;

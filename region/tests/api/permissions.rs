@@ -31,12 +31,13 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     bytes::Raw,
+    requests::with,
     site::{Site, by, options},
 };
 
 // === raw calls ===
 
-async fn raw(site: &Site, token: Option<&str>, call: &Call, body: Vec<u8>) -> Result<(), Status> {
+pub(crate) async fn raw(site: &Site, token: Option<&str>, call: &Call, body: Vec<u8>) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(site.channel.clone());
     client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
     let path: PathAndQuery = format!("/farrier.v1.{}/{}", call.service, call.name).parse().unwrap();
@@ -45,7 +46,7 @@ async fn raw(site: &Site, token: Option<&str>, call: &Call, body: Vec<u8>) -> Re
 }
 
 /// All calls of the contract: service, name, and whether they change something.
-fn contract() -> Vec<(String, String, bool)> {
+pub(crate) fn contract() -> Vec<(String, String, bool)> {
     let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap();
     let files: Vec<_> = set.file.into_iter().filter(|f| f.package() == "farrier.v1").collect();
     let mut options = BTreeMap::new();
@@ -72,12 +73,7 @@ fn every_call_of_the_contract_has_a_row() {
 
 /// A request of which only the options are filled in: bare of everything that a call could stumble over before the gate.
 fn bare(call: &Call) -> Vec<u8> {
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct Bare {
-        #[prost(message, optional, tag = "1")]
-        options: Option<v1::MutationOptions>,
-    }
-    if call.changes { Bare { options: options() }.encode_to_vec() } else { Vec::new() }
+    if call.changes { with(&[], options().unwrap()) } else { Vec::new() }
 }
 
 #[tokio::test]
@@ -288,7 +284,7 @@ async fn image(site: &Site) {
 }
 
 /// A public key that nobody has the other half of.
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f test";
+pub(crate) const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f test";
 
 /// A complete request for a verb, which changes nothing.
 fn request(verb: Event, machine: &Machine) -> Vec<u8> {

@@ -7,16 +7,22 @@ use farrier_common::id::MachineId;
 use farrier_proto::v1::{self, MutationOptions};
 use prost::Message;
 
-use crate::run::{Record, Run, with};
+use crate::{
+    requests::{Head, with},
+    run::{Record, Run},
+};
 
-/// What most requests begin with.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Head {
-    #[prost(message, optional, tag = "1")]
-    options: Option<MutationOptions>,
-    /// Name or id of what is to be changed.
-    #[prost(string, tag = "2")]
-    target: String,
+/// What a request was about that did not say it: a machine that was chosen, a key of the caller's own.
+fn chosen(method: &str, answer: &[u8]) -> String {
+    match method {
+        "AllocateMachine" => v1::Machine::decode(answer).unwrap().name,
+        "AllocateMachines" => {
+            let all = v1::AllocateMachinesResponse::decode(answer).unwrap().results;
+            all.into_iter().map(|r| r.machine.unwrap().name).collect::<Vec<_>>().join(", ")
+        }
+        "AddSshKey" => v1::SshKey::decode(answer).unwrap().user,
+        other => panic!("{other} was asked for without a name"),
+    }
 }
 
 impl Run {
@@ -64,8 +70,10 @@ impl Run {
             let row = rows.get(options.request_id.as_str()).unwrap_or_else(|| panic!("{} has no row", record.method));
             let method = record.method.rsplit('/').next().unwrap();
             let user = if record.token == self.admin { "admin" } else { "ulf" };
+            let target = if head.target.is_empty() { chosen(method, &record.answer) } else { head.target };
+            assert!(!target.is_empty(), "{method}: nobody can tell what was changed");
             let told = (row.user.as_str(), row.method.as_str(), row.target.as_str(), row.comment.as_str());
-            assert_eq!(told, (user, method, head.target.as_str(), options.comment.as_str()));
+            assert_eq!(told, (user, method, target.as_str(), options.comment.as_str()));
             assert!(row.peer.starts_with("127.0.0.1:") && row.at.is_some(), "{row:?}");
         }
         assert_eq!(asked.len(), done.len(), "a row for what was not done");

@@ -7,6 +7,8 @@
 
 mod audit;
 mod region;
+#[path = "../support/requests.rs"]
+mod requests;
 mod run;
 mod wire;
 
@@ -20,15 +22,8 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 use region::Region;
+use requests::LEFT_OUT;
 use run::Run;
-
-/// Mutations that the run leaves out, each with the reason. What is not built needs none.
-const LEFT_OUT: &[(&str, &str)] = &[
-    ("farrier.v1.Machines/PowerMachine", "succeeds only with a rack and a BMC; the fleet's scenarios have both"),
-    ("farrier.v1.Machines/CloneMachine", "wants machines with an inventory; tests/api/layouts.rs repeats it"),
-    ("farrier.v1.Machines/RescueMachine", "wants a machine that boots; the fleet's scenarios have them"),
-    ("farrier.v1.Machines/ExitRescueMachine", "the same"),
-];
 
 /// Every call whose request has mutation options.
 fn mutations() -> BTreeSet<String> {

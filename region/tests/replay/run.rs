@@ -22,7 +22,7 @@ use prost::Message;
 use rcgen::{CertificateParams, KeyPair};
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 
-use crate::{region::Region, wire::Raw};
+use crate::{region::Region, requests::with, wire::Raw};
 
 const MACHINES: u8 = 10;
 
@@ -45,17 +45,6 @@ pub(crate) struct Run {
 #[expect(clippy::unnecessary_wraps, reason = "as the field is")]
 fn options() -> Option<MutationOptions> {
     Some(MutationOptions { request_id: MachineId::generate().to_string(), ..MutationOptions::default() })
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Bare {
-    #[prost(message, optional, tag = "1")]
-    options: Option<MutationOptions>,
-}
-
-/// The request with more in its options: what comes twice is merged.
-pub(crate) fn with(request: &[u8], options: MutationOptions) -> Vec<u8> {
-    [request, &Bare { options: Some(options) }.encode_to_vec()].concat()
 }
 
 impl Run {

@@ -148,6 +148,7 @@ pub(crate) fn request(id: &str, body: &str) -> Request {
         body_sha256: body.to_owned(),
         user: "test".to_owned(),
         target: String::new(),
+        subject: |_| String::new(),
         comment: String::new(),
         peer: String::new(),
         validate_only: false,

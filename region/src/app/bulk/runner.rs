@@ -277,6 +277,7 @@ async fn done(app: &App, operation: &Operation, item: &Item) -> Result<State> {
         body_sha256: sha256_hex(format!("{} {} {:?}", operation.verb, item.machine, operation.options).as_bytes()),
         user: user.name.to_string(),
         target: item.name.to_string(),
+        subject: |_| String::new(),
         comment: operation.comment.clone(),
         peer: format!("operation {}", operation.id),
         validate_only: false,

@@ -3,7 +3,6 @@
 use super::{
     super::{App, context::Ask},
     user_data_purpose,
-    verbs::TRIES,
 };
 use crate::{
     crash::Point,
@@ -19,6 +18,9 @@ use crate::{
     racks::{given_purpose, own_purpose},
     store::{Gone, Once},
 };
+
+/// A machine that changes meanwhile is looked at again.
+const TRIES: usize = 8;
 
 /// What was given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,6 @@ impl App {
         force: bool,
         comment: &str,
     ) -> Result<Once<Deleted>> {
-        // What became of the account; it is asked for once, however often the row changes meanwhile.
         let mut account = None;
         for _ in 0..TRIES {
             let view = self.machine_get(&ask.user, which).await?;
@@ -70,29 +71,21 @@ impl App {
             super::super::context::needs(&ask.user, Role::Admin, "delete machines")?;
             rules::unlocked(m, "delete")?;
             deletable(m, force)?;
-            let taken = match account {
-                Some(taken) => taken,
-                None => self.account_of(ask, m, force).await?,
+            self.crash.at(Point::VerbReceived, m.state.as_str());
+            // What was found out about the account holds for all tries: the next one would only find it gone.
+            let given_back = match account.take() {
+                Some(known) => known,
+                None => self.take_account(ask, m, force).await?,
             };
-            match self.delete_row(ask, m, taken.clone(), comment).await {
-                Err(Error::Conflict { .. }) if ask.etag.is_none() => account = Some(taken),
+            account = Some(given_back.clone());
+            match self.delete_row(ask, m, given_back, comment).await {
+                Err(Error::Conflict { .. }) if ask.etag.is_none() => {}
                 other => return other,
             }
         }
         Err(Error::Unavailable(format!("machine {which} changes all the time; try again")))
     }
 
-    /// Takes the account away, or tells what would be.
-    async fn account_of(&self, ask: &Ask<Deleted>, m: &Machine, force: bool) -> Result<Account> {
-        self.crash.at(Point::VerbReceived, m.state.as_str());
-        if !ask.request.validate_only {
-            return self.take_account(m, force).await;
-        }
-        let managed = m.details.bmc.as_ref().is_some_and(|bmc| bmc.managed);
-        Ok(if managed { Account::WouldBeRemoved } else { Account::None })
-    }
-
-    /// Deletes the row, if it is still as it was seen.
     async fn delete_row(
         &self,
         ask: &Ask<Deleted>,
@@ -128,7 +121,10 @@ impl App {
         Ok(done)
     }
 
-    async fn take_account(&self, m: &Machine, force: bool) -> Result<Account> {
+    async fn take_account(&self, ask: &Ask<Deleted>, m: &Machine, force: bool) -> Result<Account> {
+        if ask.request.validate_only {
+            return Ok(if manages(m) { Account::WouldBeRemoved } else { Account::None });
+        }
         let Some(bmc) = m.details.bmc.as_ref().filter(|bmc| bmc.managed) else { return Ok(Account::None) };
         match self.racks.remove_bmc_account(m, &bmc.username).await {
             Ok(true) => Ok(Account::Removed("it was there, and a login with it is refused now".to_owned())),
@@ -167,6 +163,10 @@ impl Account {
             Self::Left(why) => format!("was left behind ({why})"),
         }
     }
+}
+
+fn manages(m: &Machine) -> bool {
+    m.details.bmc.as_ref().is_some_and(|bmc| bmc.managed)
 }
 
 /// May it go, as far as its state says?

@@ -1,0 +1,29 @@
+//! Requests as bytes.
+
+use farrier_proto::v1::MutationOptions;
+use prost::Message;
+
+/// Mutations that the run in `tests/replay` leaves out, each with the reason. `tests/api/audit.rs` has them. What is not built
+/// needs none.
+pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
+    ("farrier.v1.Machines/PowerMachine", "succeeds only with a rack and a BMC; the fleet's scenarios have both"),
+    ("farrier.v1.Machines/CloneMachine", "wants machines with an inventory; tests/api/layouts.rs repeats it"),
+    ("farrier.v1.Machines/RescueMachine", "wants a machine that boots; the fleet's scenarios have them"),
+    ("farrier.v1.Machines/ExitRescueMachine", "the same"),
+];
+
+/// What most requests begin with.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Head {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) options: Option<MutationOptions>,
+    /// Name or id of what is to be changed.
+    #[prost(string, tag = "2")]
+    pub(crate) target: String,
+}
+
+/// The request with more in its options: what comes twice is merged.
+pub(crate) fn with(request: &[u8], options: MutationOptions) -> Vec<u8> {
+    let more = Head { options: Some(options), target: String::new() };
+    [request, &more.encode_to_vec()].concat()
+}
