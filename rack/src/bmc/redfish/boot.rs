@@ -58,8 +58,8 @@ fn body(client: &Client<'_>, (place, system): (&Document, &Document), target: &s
     Map::from_iter([("Boot".to_owned(), boot)])
 }
 
-/// Looks until one of the documents tells the override. Whether for UEFI or not is not compared: many tell what they boot
-/// now instead.
+/// Looks until one of the documents tells the override. Whether once and for UEFI or not is not compared: some tell what they
+/// are set to for good instead (sushy-emulator: always `Continuous`).
 async fn confirm(client: &mut Client<'_>, bmc: &Redfish, paths: &[String], target: &str) -> Result<(), BmcError> {
     let until = client.deadline().min(Instant::now() + bmc.patience.repeat);
     loop {
@@ -68,7 +68,7 @@ async fn confirm(client: &mut Client<'_>, bmc: &Redfish, paths: &[String], targe
             let read = client.get(path).await?;
             let (enabled, found) =
                 (read.shown("/Boot/BootSourceOverrideEnabled"), read.shown("/Boot/BootSourceOverrideTarget"));
-            if enabled == "Once" && found == target {
+            if enabled != "Disabled" && found == target {
                 return Ok(());
             }
             told.push(format!("{path}: {enabled} {found}"));
