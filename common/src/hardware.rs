@@ -47,6 +47,8 @@ words! {
     BmcProtocol {
         /// IPMI 2.0 over RMCP+.
         Ipmi = "ipmi",
+        /// Redfish over HTTPS.
+        Redfish = "redfish",
     }
 }
 
@@ -59,5 +61,25 @@ words! {
         Gzip = "gzip",
         /// RFC 8878.
         Zstd = "zstd",
+    }
+}
+
+impl BmcProtocol {
+    /// Where it is spoken if nobody says otherwise.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Ipmi => 623,
+            Self::Redfish => 443,
+        }
+    }
+
+    /// Bytes of user name and password that are taken: what every IPMI 2.0 BMC holds, and what Redfish services hold at most.
+    #[must_use]
+    pub const fn longest_login(self) -> (usize, usize) {
+        match self {
+            Self::Ipmi => (16, 20),
+            Self::Redfish => (64, 128),
+        }
     }
 }

@@ -28,6 +28,6 @@ joined! {
     architecture_to_wire, architecture_from_wire: Architecture <=> Architecture { Amd64 = Amd64, Arm64 = Arm64 }
     firmware_to_wire, firmware_from_wire: Firmware <=> Firmware { Bios = Bios, Uefi = Uefi }
     power_to_wire, power_from_wire: PowerState <=> PowerState { Off = Off, On = On }
-    protocol_to_wire, protocol_from_wire: BmcProtocol <=> BmcProtocol { Ipmi = Ipmi }
+    protocol_to_wire, protocol_from_wire: BmcProtocol <=> BmcProtocol { Ipmi = Ipmi, Redfish = Redfish }
     compression_to_wire, compression_from_wire: Compression <=> Compression { None = None, Gzip = Gzip, Zstd = Zstd }
 }

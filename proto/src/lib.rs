@@ -36,3 +36,9 @@ pub use generated::farrier::{agent::v1 as agent, rack::v1 as rack, v1};
 
 /// The encoded `FileDescriptorSet` of all packages, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Metadata of a refusal for which its code is not enough: the kind of reason.
+pub const REASON: &str = "farrier-reason";
+
+/// A [`REASON`]: a BMC shows another certificate than the one that it is known by.
+pub const CERTIFICATE: &str = "bmc-certificate";

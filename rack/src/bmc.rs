@@ -1,12 +1,15 @@
 //! Baseboard management controllers: power, boot device, accounts.
 //!
-//! [`Bmcs`] is what the rack's service calls. One operation at a time runs against one BMC; every operation is bounded in
-//! time by the deadlines of its exchanges. Knows nothing of boot intents, of the region or of tonic.
+//! [`Bmcs`] is what the rack's service calls; behind it, `driver` holds one interface to what BMCs speak. One operation at a
+//! time runs against one BMC; every operation is bounded in time by the deadlines of its exchanges. Knows nothing of boot
+//! intents, of the region or of tonic.
 
 pub mod account;
+mod driver;
 pub mod gate;
 pub mod ipmi;
 pub mod power;
+pub mod redfish;
 mod remove;
 
 use std::net::SocketAddrV4;
@@ -14,6 +17,7 @@ use std::net::SocketAddrV4;
 use farrier_common::{
     hardware::{BootDevice, PowerState},
     secret::Secret,
+    words,
 };
 use thiserror::Error;
 
@@ -21,9 +25,14 @@ use crate::crash::{Crash, Point, Work};
 
 use self::{
     account::{Account, Ensured},
-    gate::Gate,
-    ipmi::lanplus::{KnownSuites, Pace},
+    driver::Driver,
+    gate::{Gate, Turn},
+    ipmi::{
+        Ipmi,
+        lanplus::{KnownSuites, Pace},
+    },
     power::Patience,
+    redfish::{Https, Redfish, http::Limits, trust::Authorities},
 };
 
 /// Why a BMC did not do what it was asked. Each kind is one that callers treat differently.
@@ -59,6 +68,9 @@ pub enum BmcError {
     /// Another account changed while ours was made.
     #[error("other accounts of the BMC changed meanwhile: {0}")]
     OthersChanged(String),
+    /// Whoever answers is not proven to be the BMC that is known.
+    #[error("the BMC is not the one that is known: {0}")]
+    Untrusted(String),
 }
 
 impl BmcError {
@@ -77,38 +89,69 @@ impl BmcError {
             Self::NoSlot(t) => Self::NoSlot(add(t)),
             Self::NameTaken(t) => Self::NameTaken(add(t)),
             Self::OthersChanged(t) => Self::OthersChanged(add(t)),
+            Self::Untrusted(t) => Self::Untrusted(add(t)),
         }
     }
 }
 
-/// A BMC that speaks IPMI 2.0 over LAN, and the account to use on it.
+/// A BMC, and the account to use on it.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// Where its RMCP port is.
+    /// Where it listens.
     pub address: SocketAddrV4,
-    /// User name, at most 16 bytes.
+    /// User name; at most 16 bytes for IPMI.
     pub username: String,
-    /// Password, at most 20 bytes.
+    /// Password; at most 20 bytes for IPMI.
     pub password: Secret<String>,
+    /// How it is spoken to.
+    pub face: Face,
     /// What is known of BMCs' cipher suites; [`Bmcs`] puts its own here.
     pub suites: KnownSuites,
+}
+
+/// How a BMC is spoken to, with what has to be known for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// IPMI 2.0 over LAN.
+    Ipmi,
+    /// Redfish over HTTPS.
+    Redfish(Https),
+}
+
+words! {
+    /// What can be done with a BMC.
+    Capability {
+        /// Power on, off, cycle, and asking for it.
+        Power = "power",
+        /// Choosing what is booted next.
+        BootOverride = "boot-override",
+        /// Making and removing accounts.
+        Accounts = "accounts",
+        /// Telling what machine it is in.
+        Inventory = "inventory",
+    }
 }
 
 /// What a BMC says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// IANA enterprise number of its maker.
-    pub manufacturer_id: u32,
-    /// The maker's number for the product.
-    pub product_id: u32,
-    /// Firmware version, such as `9.08`.
+    /// Version of its firmware, such as `9.08`.
     pub firmware_version: String,
-    /// IPMI version, such as `2.0`.
-    pub ipmi_version: String,
-    /// Number of the cipher suite that the session used.
-    pub cipher_suite: u8,
-    /// Chassis power.
-    pub power: PowerState,
+    /// Chassis power; `None` while it is on its way.
+    pub power: Option<PowerState>,
+    /// What can be done with it.
+    pub capabilities: Vec<Capability>,
+    /// Who it is, in the words of its protocol.
+    pub identity: Identity,
+}
+
+/// Who a BMC is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// It speaks IPMI.
+    Ipmi(ipmi::Identity),
+    /// It speaks Redfish.
+    Redfish(redfish::Identity),
 }
 
 /// All BMCs that this rack reaches.
@@ -117,6 +160,8 @@ pub struct Bmcs {
     gate: Gate,
     pace: Pace,
     patience: Patience,
+    limits: Limits,
+    authorities: Authorities,
     crash: Crash,
     suites: KnownSuites,
 }
@@ -128,14 +173,43 @@ impl Bmcs {
         Self { pace, patience, ..Self::default() }
     }
 
+    /// With other bounds for HTTP than the default ones.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// With authorities that may vouch for BMCs' certificates.
+    #[must_use]
+    pub fn with_authorities(self, authorities: Authorities) -> Self {
+        Self { authorities, ..self }
+    }
+
     /// With a place at which tests let the rack die.
     #[must_use]
     pub fn with_crash(self, crash: Crash) -> Self {
         Self { crash, ..self }
     }
 
-    fn informed(&self, login: &Login) -> Login {
-        Login { suites: self.suites.clone(), ..login.clone() }
+    /// Waits for the turn at a BMC, and takes the driver for it.
+    async fn enter(&self, login: &Login) -> Result<(Turn, Driver), BmcError> {
+        let turn = self.gate.enter(login.address).await?;
+        let (patience, crash) = (self.patience, self.crash.clone());
+        let driver = match &login.face {
+            Face::Ipmi => {
+                let login = Login { suites: self.suites.clone(), ..login.clone() };
+                Driver::Ipmi(Ipmi { login, pace: self.pace, patience, crash })
+            }
+            Face::Redfish(https) => Driver::Redfish(Redfish {
+                login: login.clone(),
+                https: https.clone(),
+                limits: self.limits,
+                patience,
+                authorities: self.authorities.clone(),
+                crash,
+            }),
+        };
+        Ok((turn, driver))
     }
 
     /// Logs in and asks what it is.
@@ -143,8 +217,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn probe(&self, login: &Login) -> Result<Probe, BmcError> {
-        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
-        ipmi::probe(login, self.pace).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.probe().await
     }
 
     /// Asks for the chassis power.
@@ -152,8 +226,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn power(&self, login: &Login) -> Result<PowerState, BmcError> {
-        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
-        power::get(login, self.pace).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.power().await
     }
 
     /// Brings the chassis power to `wanted` and waits until the BMC confirms it.
@@ -161,8 +235,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the chassis does not get there in time.
     pub async fn set_power(&self, login: &Login, wanted: PowerState) -> Result<(), BmcError> {
-        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
-        power::set(login, self.pace, self.patience, wanted, &self.commanded(Work::SetPower)).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.set_power(wanted, &self.commanded(Work::SetPower)).await
     }
 
     /// Switches off, waits for the confirmation, switches on, waits for the confirmation.
@@ -170,10 +244,10 @@ impl Bmcs {
     /// # Errors
     /// As for [`Bmcs::set_power`].
     pub async fn cycle_power(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
+        let (_turn, bmc) = self.enter(login).await?;
         let commanded = self.commanded(Work::CyclePower);
-        power::set(login, self.pace, self.patience, PowerState::Off, &commanded).await?;
-        power::set(login, self.pace, self.patience, PowerState::On, &commanded).await
+        bmc.set_power(PowerState::Off, &commanded).await?;
+        bmc.set_power(PowerState::On, &commanded).await
     }
 
     /// Asks the system to shut down in order; answers when the BMC has taken the command.
@@ -181,8 +255,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn soft_off(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
-        power::soft_off(login, self.pace, &self.commanded(Work::SoftOff)).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.soft_off(&self.commanded(Work::SoftOff)).await
     }
 
     /// Takes the account `username` away and proves that `login`, which is that account's, is refused from then on. Answers
@@ -191,8 +265,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the account still works.
     pub async fn remove_account(&self, login: &Login, username: &str) -> Result<bool, BmcError> {
-        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
-        remove::remove(login, self.pace, username).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.remove_account(username).await
     }
 
     /// Sets what the firmware boots the next time, once.
@@ -200,8 +274,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn set_boot_device(&self, login: &Login, device: BootDevice, uefi: bool) -> Result<(), BmcError> {
-        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
-        power::set_boot_device(login, self.pace, device, uefi).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.set_boot_device(device, uefi).await
     }
 
     /// Makes `account` exist and proves it by a login. `login` is an administrator that exists already.
@@ -209,11 +283,11 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; what was written to the account's slot has been undone unless the text says otherwise.
     pub async fn ensure_account(&self, login: &Login, account: &Account) -> Result<Ensured, BmcError> {
-        let (_turn, login) = (self.gate.enter(login.address).await?, &self.informed(login));
-        account::ensure(login, self.pace, account, &self.crash).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.ensure_account(account).await
     }
 
-    fn commanded(&self, work: Work) -> impl Fn() + Send + Sync {
+    fn commanded(&self, work: Work) -> impl Fn() + Send + Sync + use<> {
         let crash = self.crash.clone();
         move || crash.at(Point::PowerCommanded, work)
     }

@@ -31,6 +31,8 @@ pub struct Config {
     pub ports: Ports,
     /// So many network boots of one machine may lead nowhere before it is held.
     pub boot_loop_limit: u32,
+    /// Certificates of those who may vouch for BMCs' certificates, in PEM form.
+    pub bmc_ca_file: Option<PathBuf>,
 }
 
 /// Port numbers.
@@ -72,6 +74,7 @@ struct Wire {
     tftp_port: Option<u16>,
     #[serde(default = "boot_loop_limit")]
     boot_loop_limit: u32,
+    bmc_ca_file: Option<PathBuf>,
 }
 
 const fn boot_loop_limit() -> u32 {
@@ -102,7 +105,11 @@ impl Wire {
                 self.address
             ));
         }
-        for (field, path) in [("data_dir", Some(&self.data_dir)), ("join_token_file", self.join_token_file.as_ref())] {
+        for (field, path) in [
+            ("data_dir", Some(&self.data_dir)),
+            ("join_token_file", self.join_token_file.as_ref()),
+            ("bmc_ca_file", self.bmc_ca_file.as_ref()),
+        ] {
             if path.is_some_and(|p| !p.is_absolute()) {
                 wrong.push(format!("{field}: must be an absolute path"));
             }
@@ -147,6 +154,7 @@ impl Wire {
                 loaders_dir: self.loaders_dir,
                 ports,
                 boot_loop_limit: self.boot_loop_limit,
+                bmc_ca_file: self.bmc_ca_file,
             }),
             _ => Err(wrong),
         }
@@ -195,9 +203,18 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named() {
-        let text = "data_dir = \"x\"\naddress = \"0.0.0.0\"\nadvertise = \"a\"\ninterfaces = [\"a/b\"]\nagent_port = 5248\ntftp_port = 0\nboot_loop_limit = 0\n";
+        let text = "data_dir = \"x\"\naddress = \"0.0.0.0\"\nadvertise = \"a\"\ninterfaces = [\"a/b\"]\nagent_port = 5248\ntftp_port = 0\nboot_loop_limit = 0\nbmc_ca_file = \"x\"\n";
         let error = check(text).unwrap_err();
-        for field in ["data_dir", "address", "advertise", "interfaces", "http_port", "tftp_port", "boot_loop_limit"] {
+        for field in [
+            "data_dir",
+            "address",
+            "advertise",
+            "interfaces",
+            "http_port",
+            "tftp_port",
+            "boot_loop_limit",
+            "bmc_ca_file",
+        ] {
             assert!(error.contains(&format!("{field}:")), "{field} in {error}");
         }
     }

@@ -17,7 +17,12 @@ pub mod net;
 pub mod relay;
 pub mod service;
 
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use farrier_common::{clock::Clock, task::TaskGroup};
 use thiserror::Error;
@@ -26,7 +31,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     blobs::Blobs,
-    bmc::Bmcs,
+    bmc::{
+        Bmcs,
+        redfish::trust::{Authorities, AuthoritiesError},
+    },
     boot::breaker::Breaker,
     boot::{state::BootState, steps::Steps},
     config::Config,
@@ -79,6 +87,14 @@ pub enum RackError {
         /// Why.
         source: io::Error,
     },
+    /// Nobody can vouch for BMCs as configured.
+    #[error("bmc_ca_file {path}")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: AuthoritiesError,
+    },
     /// A part of it ended.
     #[error("{0}")]
     Part(String),
@@ -96,6 +112,7 @@ const GRACE: Duration = Duration::from_secs(50);
 pub async fn run(config: Config, clock: Clock, crash: Crash, stop: CancellationToken) -> Result<(), RackError> {
     let data = |name: &str| config.data_dir.join(name);
     let folder = Folder::open(data("identity"))?;
+    let bmcs = Bmcs::default().with_authorities(authorities(config.bmc_ca_file.as_deref())?);
     let identity = match enrol::identity(&config, &folder, &clock, &stop).await {
         Ok(identity) => identity,
         Err(EnrolError::Stopped) => return Ok(()),
@@ -113,8 +130,7 @@ pub async fn run(config: Config, clock: Clock, crash: Crash, stop: CancellationT
 
     let mut group = TaskGroup::new();
     let stopped = group.stop_signal();
-    let service =
-        Service::new(identity.rack_id, boot.clone(), blobs.clone(), Bmcs::default()).with_crash(crash.clone());
+    let service = Service::new(identity.rack_id, boot.clone(), blobs.clone(), bmcs).with_crash(crash.clone());
     tracing::info!(rack = %identity.rack_id, region = identity.region, advertise = config.advertise, "rack runs");
     let (renewed, credentials) = watch::channel(identity.credentials.clone());
     let std_listener = service_listener.into_std().map_err(|e| RackError::Part(format!("service listener: {e}")))?;
@@ -155,6 +171,13 @@ pub async fn run(config: Config, clock: Clock, crash: Crash, stop: CancellationT
         Ok(())
     });
     group.run(GRACE).await.map_err(RackError::Part)
+}
+
+/// Those who may vouch for BMCs.
+fn authorities(file: Option<&Path>) -> Result<Authorities, RackError> {
+    let Some(path) = file else { return Ok(Authorities::default()) };
+    let pem = fs::read(path).map_err(|source| RackError::Data { path: path.to_owned(), source })?;
+    Authorities::from_pem(&pem).map_err(|source| RackError::Authorities { path: path.to_owned(), source })
 }
 
 /// What firmware speaks.

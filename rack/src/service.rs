@@ -170,14 +170,7 @@ impl RackService for Service {
         let login = request.into_inner().bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
         let probe = self.on_bmc(Work::ProbeBmc, async move { bmcs.probe(&login).await }).await?;
-        Ok(Response::new(proto::ProbeBmcResponse {
-            manufacturer_id: probe.manufacturer_id,
-            product_id: probe.product_id,
-            firmware_version: probe.firmware_version,
-            ipmi_version: probe.ipmi_version,
-            cipher_suite: probe.cipher_suite.into(),
-            power: power_to_wire(probe.power).into(),
-        }))
+        Ok(Response::new(convert::probe(probe)))
     }
 
     async fn get_power(

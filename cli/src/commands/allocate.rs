@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, str::FromStr};
 
-use farrier_common::hardware::Architecture;
+use farrier_common::hardware::{Architecture, BmcProtocol};
 use farrier_proto::{
     convert,
     v1::{
@@ -98,6 +98,9 @@ struct ConstraintArgs {
     /// Of this product name, letter case aside.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     product: String,
+    /// With a BMC that speaks this.
+    #[arg(long, value_parser = one_of(BmcProtocol::ALL.iter().map(|p| (*p, p.to_string()))))]
+    bmc_protocol: Option<BmcProtocol>,
     /// With this label; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<Label>,
@@ -256,6 +259,7 @@ fn constraints(args: ConstraintArgs) -> Result<AllocationConstraints, Error> {
         subnet: args.subnet,
         vendor: args.vendor,
         product: args.product,
+        bmc_protocol: args.bmc_protocol.map(|p| p.to_string()).unwrap_or_default(),
         labels,
         not_machines: args.not_machines,
         ..AllocationConstraints::default()

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, fs, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
 
-use farrier_common::secret::Secret;
+use farrier_common::{hardware::BmcProtocol, secret::Secret, tls::Fingerprint};
 use farrier_proto::{
     convert,
     v1::{
-        AbortMachineRequest, BmcCredentials, BmcProtocol, CommissionMachineRequest, CreateMachineRequest,
-        DeployMachineRequest, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TestMachineRequest,
+        AbortMachineRequest, BmcCredentials, CommissionMachineRequest, CreateMachineRequest, DeployMachineRequest,
+        Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TestMachineRequest,
         machines_client::MachinesClient,
     },
 };
@@ -15,6 +15,7 @@ use farrier_proto::{
 use super::{
     App,
     machines::{CommissionArgs, CreateArgs, ReleaseArgs},
+    one_of,
 };
 use crate::{
     client::{self, Client, SHORT, options},
@@ -38,7 +39,17 @@ pub(crate) struct BmcArgs {
     /// File that holds the account's password.
     #[arg(long, value_name = "FILE", requires = "bmc_address")]
     bmc_password_file: Option<PathBuf>,
-    /// Port of the BMC [default: the protocol's own, 623].
+    /// What the BMC speaks: ipmi or redfish.
+    #[arg(long, requires = "bmc_address", default_value = "ipmi",
+        value_parser = one_of(BmcProtocol::ALL.iter().map(|p| (*p, p.to_string()))))]
+    bmc_protocol: BmcProtocol,
+    /// Redfish: SHA-256 of the certificate that the BMC must show [default: the one that is seen first].
+    #[arg(long, value_name = "SHA256", requires = "bmc_address")]
+    bmc_certificate: Option<Fingerprint>,
+    /// Redfish: Id of the system, for a BMC with several.
+    #[arg(long, value_name = "ID", requires = "bmc_address")]
+    bmc_system: Option<String>,
+    /// Port of the BMC [default: the protocol's own, 623 or 443].
     #[arg(long, value_name = "PORT", requires = "bmc_address", value_parser = clap::value_parser!(u16).range(1..))]
     bmc_port: Option<u16>,
     /// Use this account for good; the default is to make an account of Farrier's own.
@@ -242,11 +253,13 @@ pub(super) fn credentials(args: BmcArgs) -> Result<Option<BmcCredentials>, Error
         return Err(Error::Usage(format!("--bmc-password-file {} is empty", file.display())));
     }
     Ok(Some(BmcCredentials {
-        protocol: BmcProtocol::Ipmi.into(),
+        protocol: convert::protocol_to_wire(args.bmc_protocol).into(),
         address: address.to_string(),
         port: args.bmc_port.map_or(0, u32::from),
         username,
         password: password.expose().clone(),
         use_as_is: args.bmc_use_as_is,
+        system: args.bmc_system.unwrap_or_default(),
+        certificate_sha256: args.bmc_certificate.map(|c| c.to_string()).unwrap_or_default(),
     }))
 }

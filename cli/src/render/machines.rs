@@ -286,6 +286,8 @@ fn bmc_json(bmc: &BmcEndpoint) -> Value {
         "port": bmc.port,
         "username": bmc.username,
         "managed_account": bmc.managed_account,
+        "certificate_sha256": filled(&bmc.certificate_sha256),
+        "system": filled(&bmc.system),
     })
 }
 
@@ -293,7 +295,9 @@ fn bmc_text(bmc: &BmcEndpoint) -> String {
     let protocol = words::protocol(bmc.protocol).unwrap_or_else(|| "unknown".to_owned());
     let port = if bmc.port == 0 { String::new() } else { format!(":{}", bmc.port) };
     let managed = if bmc.managed_account { " (made by Farrier)" } else { "" };
-    format!("{protocol}://{}{port}, account {}{managed}", bmc.address, bmc.username)
+    let system = if bmc.system.is_empty() { String::new() } else { format!(", system {}", bmc.system) };
+    let shows = filled(&bmc.certificate_sha256).map_or_else(String::new, |sha256| format!(", certificate {sha256}"));
+    format!("{protocol}://{}{port}, account {}{managed}{system}{shows}", bmc.address, bmc.username)
 }
 
 fn hardware_json(hardware: &Hardware) -> Value {

@@ -378,10 +378,9 @@ fn factory(member: &Member) -> BmcCredentials {
     BmcCredentials {
         protocol: BmcProtocol::Ipmi.into(),
         address: member.bmc.to_string(),
-        port: 0,
         username: factory.name.clone(),
         password: factory.password.clone(),
-        use_as_is: false,
+        ..BmcCredentials::default()
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
         hardware::{Hardware, Make, Order},
     },
     personality::{Personality, PersonalityError},
-    redfish::server::SharedRedfish,
+    redfish::server::{SharedRedfish, Tls},
     truth::Truth,
 };
 
@@ -122,6 +122,8 @@ pub struct Member {
     pub bmc_faults: SharedFaults,
     /// The same BMC's Redfish face, if it has one, with its faults.
     pub redfish: Option<SharedRedfish>,
+    /// The certificate of that face.
+    pub tls: Option<Arc<Tls>>,
     /// What goes wrong with the machine.
     pub faults: Faults,
     /// What it remembers.
@@ -429,6 +431,7 @@ impl Maker<'_> {
             accounts,
             bmc_faults,
             redfish: None,
+            tls: None,
             faults,
             disks,
             truth,

@@ -2,27 +2,30 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+#[path = "support/bmc.rs"]
+mod bmc;
+
 use std::{
     fs,
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
-    sync::{Arc, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use farrier_common::clock::Clock;
 use farrier_fleet::{
-    accounts::{Accounts, SharedAccounts},
+    accounts::SharedAccounts,
     chassis::{BootTarget, Chassis},
     personality::Personality,
     redfish::{
-        Fault, FaultRule, Machine, Quirks, Redfish,
+        Fault, FaultRule, Quirks,
         server::{Server, SharedRedfish, Tls},
     },
-    truth::{Fact, Truth},
+    truth::Fact,
 };
 use farrier_integration_tests::{
     cache::Cache,
@@ -32,10 +35,8 @@ use farrier_integration_tests::{
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-/// For any one of the programs.
-const LIMIT: Duration = Duration::from_secs(300);
+use self::bmc::{Emulator, LIMIT, Made, here, interpreter, script};
 
 const PASSWORD: &str = "Zk7bQm4tXw9p";
 
@@ -89,78 +90,6 @@ impl Bmc {
     fn truth(&self, fact: Fact) -> u64 {
         self.chassis.truth().of(fact)
     }
-}
-
-/// A BMC without a socket.
-struct Made {
-    face: SharedRedfish,
-    chassis: Chassis,
-    users: SharedAccounts,
-    admin: (String, String),
-}
-
-impl Made {
-    fn new(vendor: &str, ip: Ipv4Addr) -> Self {
-        let personality = Personality::shipped(vendor).unwrap();
-        Self::of(&personality, &Quirks::of(&personality).unwrap(), ip)
-    }
-
-    fn of(personality: &Arc<Personality>, quirks: &Arc<Quirks>, ip: Ipv4Addr) -> Self {
-        let truth = Arc::new(Truth::default());
-        let number = u128::from(u32::from(ip));
-        let machine = Machine {
-            uuid: Uuid::from_u128(0x4c4c_4544_0000_0000_0000_0000_0000_0000 + number),
-            serial: format!("SIM{number}"),
-            macs: vec!["52:54:00:77:00:01".parse().unwrap(), "52:54:00:77:00:02".parse().unwrap()],
-            bmc_mac: "52:54:00:77:00:03".parse().unwrap(),
-            bmc_address: ip.into(),
-            processors: 2,
-            memory_gib: 64,
-        };
-        let factory = &personality.accounts.factory;
-        let admin = (factory.name.clone(), factory.password.clone());
-        let chassis = Chassis::new(Arc::clone(&truth));
-        let users = Accounts::shared(Arc::clone(personality), truth);
-        let (personality, quirks) = (Arc::clone(personality), Arc::clone(quirks));
-        let face = Redfish::new(personality, quirks, machine, chassis.clone(), Arc::clone(&users), 1);
-        Self { face: Arc::new(Mutex::new(face)), chassis, users, admin }
-    }
-}
-
-fn here(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// The folder of a Python with everybody else's clients, built once.
-fn venv() -> PathBuf {
-    let requirements = here("tests/python/requirements.txt");
-    let folder = Cache::open().unwrap().artefact("fleet-python", std::slice::from_ref(&requirements), |out| {
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(out.join("venv"));
-        process::succeed(venv, LIMIT)?;
-        let mut pip = Command::new(out.join("venv/bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--require-virtualenv", "-r"]).arg(&requirements);
-        process::succeed(pip, LIMIT).map(drop)
-    });
-    folder.unwrap().join("venv")
-}
-
-fn python() -> PathBuf {
-    venv().join("bin/python")
-}
-
-/// The interpreter. What it is told about certificates from outside would overrule what its programs are told.
-fn interpreter() -> Command {
-    let mut command = Command::new(python());
-    command.env_remove("REQUESTS_CA_BUNDLE").env_remove("CURL_CA_BUNDLE");
-    command
-}
-
-/// A program of the environment; it is started by the interpreter, because its first line names where it was built.
-fn script(name: &str) -> Command {
-    let mut command = interpreter();
-    command.arg(venv().join("bin").join(name));
-    command
 }
 
 /// All at once: the programs spend much of their time waiting.
@@ -288,40 +217,16 @@ fn schemas() -> PathBuf {
 
 #[test]
 fn sushy_sees_in_the_emulator_what_it_sees_here() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = script("sushy-emulator");
-    command.args(["--fake", "-i", "127.0.0.1", "-p", &port.to_string()]).current_dir(folder.path());
-    let log = fs::File::create(folder.path().join("log")).unwrap();
-    command.stdout(log.try_clone().unwrap()).stderr(log);
-    let mut emulator = Spawned(command.spawn().unwrap());
-    let address = format!("127.0.0.1:{port}");
-    wait::until_true("sushy-emulator", LIMIT, || TcpStream::connect(&address).is_ok()).unwrap();
+    let emulator = Emulator::start(&[]);
     let mut command = interpreter();
     command.arg(here("tests/python/sushy_drive.py"));
-    command.args([&format!("http://{address}"), "nobody", "nothing", "basic", "emulator"]);
+    command.args([&format!("http://{}", emulator.address), "nobody", "nothing", "basic", "emulator"]);
     let theirs: Value = serde_json::from_str(&process::succeed(command, LIMIT).unwrap()).unwrap();
-    emulator.end();
+    drop(emulator);
     let bmc = Bmc::start("openbmc", 61);
     let ours = bmc.sushy(&bmc.admin, "basic");
     for seen in ["target", "mode", "after"] {
         assert_eq!(ours[seen], theirs[seen], "{seen}: {ours} {theirs}");
-    }
-}
-
-/// A program that ends with the test.
-struct Spawned(std::process::Child);
-
-impl Spawned {
-    fn end(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Spawned {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -25,7 +25,7 @@ const CRATES: &[(&str, &[&str])] = &[
 
 /// Which crates a crate may depend on in its tests alone, and what for.
 const TEST_ONLY: &[(&str, &[&str])] = &[
-    // The crash matrix walks their points; the simulator itself shares nothing with them.
+    // The crash matrix walks their points, and the rack's BMC drivers are tried on BMCs; the simulator shares nothing with them.
     ("integration-tests/fleet", &["farrier-region", "farrier-rack", "farrier-agent"]),
 ];
 

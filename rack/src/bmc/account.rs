@@ -44,7 +44,16 @@ impl Account {
         Ok(Self { username, password })
     }
 
-    fn login(&self, admin: &Login) -> Login {
+    pub(super) fn username(&self) -> &str {
+        &self.username
+    }
+
+    pub(super) const fn password(&self) -> &Secret<String> {
+        &self.password
+    }
+
+    /// The login with it on the BMC of `admin`.
+    pub(super) fn login(&self, admin: &Login) -> Login {
         Login { username: self.username.clone(), password: self.password.clone(), ..admin.clone() }
     }
 }

@@ -3,16 +3,75 @@
 pub mod commands;
 pub mod lanplus;
 
+use farrier_common::hardware::{BootDevice, PowerState};
 use ipmi_rs_core::app::GetDeviceId;
 
 use self::{
     commands::GetChassisStatus,
     lanplus::{Pace, Session, SessionError},
 };
-use super::{BmcError, Login, Probe};
+use super::{
+    BmcError, Capability, Login, Probe,
+    account::{self, Account, Ensured},
+    power::{self, Patience},
+    remove,
+};
+use crate::crash::Crash;
 
 /// Privilege level of an administrator (IPMI 2.0 table 6-1).
 pub const ADMINISTRATOR: u8 = 4;
+
+/// What a BMC says of itself over IPMI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// IANA enterprise number of its maker.
+    pub manufacturer_id: u32,
+    /// The maker's number for the product.
+    pub product_id: u32,
+    /// IPMI version, such as `2.0`.
+    pub version: String,
+    /// Number of the cipher suite that the session used.
+    pub cipher_suite: u8,
+}
+
+/// One BMC that speaks IPMI.
+#[derive(Clone, Debug)]
+pub struct Ipmi {
+    pub(super) login: Login,
+    pub(super) pace: Pace,
+    pub(super) patience: Patience,
+    pub(super) crash: Crash,
+}
+
+impl Ipmi {
+    pub(super) async fn probe(&self) -> Result<Probe, BmcError> {
+        probe(&self.login, self.pace).await
+    }
+
+    pub(super) async fn power(&self) -> Result<PowerState, BmcError> {
+        power::get(&self.login, self.pace).await
+    }
+
+    pub(super) async fn set_power(&self, wanted: PowerState, commanded: &(impl Fn() + Sync)) -> Result<(), BmcError> {
+        power::set(&self.login, self.pace, self.patience, wanted, commanded).await
+    }
+
+    pub(super) async fn soft_off(&self, commanded: &(impl Fn() + Sync)) -> Result<(), BmcError> {
+        power::soft_off(&self.login, self.pace, commanded).await
+    }
+
+    pub(super) async fn set_boot_device(&self, device: BootDevice, uefi: bool) -> Result<(), BmcError> {
+        power::set_boot_device(&self.login, self.pace, device, uefi).await
+    }
+
+    pub(super) async fn ensure_account(&self, account: &Account) -> Result<Ensured, BmcError> {
+        account::ensure(&self.login, self.pace, account, &self.crash).await
+    }
+
+    pub(super) async fn remove_account(&self, username: &str) -> Result<bool, BmcError> {
+        remove::remove(&self.login, self.pace, username).await
+    }
+}
 
 /// Logs in at administrator level and asks for identity and power.
 ///
@@ -30,12 +89,15 @@ pub async fn probe(login: &Login, pace: Pace) -> Result<Probe, BmcError> {
     session.close().await;
     let (id, power) = asked?;
     Ok(Probe {
-        manufacturer_id: id.manufacturer_id & 0x000f_ffff,
-        product_id: id.product_id.into(),
         firmware_version: format!("{}.{:02}", id.major_fw_revision, id.minor_fw_revision),
-        ipmi_version: format!("{}.{}", id.major_version, id.minor_version),
-        cipher_suite,
-        power,
+        power: Some(power),
+        capabilities: vec![Capability::Power, Capability::BootOverride, Capability::Accounts],
+        identity: super::Identity::Ipmi(Identity {
+            manufacturer_id: id.manufacturer_id & 0x000f_ffff,
+            product_id: id.product_id.into(),
+            version: format!("{}.{}", id.major_version, id.minor_version),
+            cipher_suite,
+        }),
     })
 }
 

@@ -17,13 +17,18 @@ use farrier_common::{
     secret::Secret,
 };
 use farrier_proto::{
-    convert::{power_from_wire, protocol_from_wire},
+    convert::{power_from_wire, power_to_wire, protocol_from_wire, protocol_to_wire},
     rack as proto,
 };
 use ipnet::Ipv4Net;
 
 use crate::{
-    bmc::{Login, account::Account, ipmi::lanplus::KnownSuites},
+    bmc::{
+        Face, Identity, Login, Probe,
+        account::Account,
+        ipmi::lanplus::KnownSuites,
+        redfish::{Https, trust::Pin},
+    },
     boot::intent::{BlobRef, Ephemeral, EphemeralImage, Intent, Interface, Snapshot, Subnet, Target},
 };
 
@@ -43,7 +48,6 @@ impl Invalid {
 
 type Result<T> = std::result::Result<T, Invalid>;
 
-const IPMI_PORT: u16 = 623;
 const INTENTS: usize = 200_000;
 const SUBNETS: usize = 1024;
 const INTERFACES: usize = 64;
@@ -71,32 +75,42 @@ impl Checked for proto::Bmc {
 
     fn checked(self, field: &str) -> Result<Login> {
         let at = |name: &str| format!("{field}.{name}");
-        match protocol_from_wire(self.protocol) {
-            Some(BmcProtocol::Ipmi) => {}
-            None => {
-                return Err(Invalid::new(
-                    &at("protocol"),
-                    format!("{} is not a known protocol: must be IPMI", self.protocol),
-                ));
-            }
-        }
+        let protocol = protocol_from_wire(self.protocol).ok_or_else(|| {
+            let text = format!("{} is not a known protocol: must be IPMI or REDFISH", self.protocol);
+            Invalid::new(&at("protocol"), text)
+        })?;
         let address: Ipv4Addr = parsed(&self.address, &at("address"), "is not an IPv4 address")?;
         if address.is_unspecified() || address.is_broadcast() || address.is_multicast() {
             return Err(Invalid::new(&at("address"), format!("{address} is not the address of one host")));
         }
         let port = match self.port {
-            0 => IPMI_PORT,
-            port => u16::try_from(port)
-                .map_err(|_| Invalid::new(&at("port"), format!("{port} is not 1 to 65535, or 0 for {IPMI_PORT}")))?,
+            0 => protocol.port(),
+            port => u16::try_from(port).map_err(|_| {
+                Invalid::new(&at("port"), format!("{port} is not 1 to 65535, or 0 for {}", protocol.port()))
+            })?,
         };
-        if self.username.len() > 16 || self.username.bytes().any(|b| b == 0) {
-            return Err(Invalid::new(&at("username"), "must be at most 16 bytes, none of them zero"));
+        let (username, password) = protocol.longest_login();
+        for (name, text, most) in [("username", &self.username, username), ("password", &self.password, password)] {
+            if text.len() > most || text.bytes().any(|b| b == 0) {
+                return Err(Invalid::new(&at(name), format!("must be at most {most} bytes, none of them zero")));
+            }
         }
-        if self.password.len() > 20 || self.password.bytes().any(|b| b == 0) {
-            return Err(Invalid::new(&at("password"), "must be at most 20 bytes, none of them zero"));
-        }
-        let address = SocketAddrV4::new(address, port);
-        Ok(Login { address, username: self.username, password: self.password.into(), suites: KnownSuites::default() })
+        let pin = optional(&self.certificate_sha256, |text| {
+            parsed(text, &at("certificate_sha256"), "is not a SHA-256: 64 of 0-9 and a-f")
+        })?;
+        let face = match protocol {
+            BmcProtocol::Ipmi => Face::Ipmi,
+            BmcProtocol::Redfish => {
+                Face::Redfish(Https { pin: pin.map_or(Pin::FirstSeen, Pin::Known), system: self.system })
+            }
+        };
+        Ok(Login {
+            address: SocketAddrV4::new(address, port),
+            username: self.username,
+            password: self.password.into(),
+            face,
+            suites: KnownSuites::default(),
+        })
     }
 }
 
@@ -322,6 +336,39 @@ impl SnapshotParts {
 
     pub(super) fn finish(self) -> Result<Snapshot> {
         Ok(self.snapshot)
+    }
+}
+
+/// What a BMC said of itself, for the wire.
+pub(super) fn probe(probe: Probe) -> proto::ProbeBmcResponse {
+    let common = proto::ProbeBmcResponse {
+        firmware_version: probe.firmware_version,
+        power: probe.power.map_or(0, |p| power_to_wire(p).into()),
+        capabilities: probe.capabilities.iter().map(ToString::to_string).collect(),
+        ..proto::ProbeBmcResponse::default()
+    };
+    match probe.identity {
+        Identity::Ipmi(ipmi) => proto::ProbeBmcResponse {
+            protocol: protocol_to_wire(BmcProtocol::Ipmi).into(),
+            manufacturer_id: ipmi.manufacturer_id,
+            product_id: ipmi.product_id,
+            ipmi_version: ipmi.version,
+            cipher_suite: ipmi.cipher_suite.into(),
+            ..common
+        },
+        Identity::Redfish(redfish) => proto::ProbeBmcResponse {
+            protocol: protocol_to_wire(BmcProtocol::Redfish).into(),
+            redfish: Some(proto::RedfishIdentity {
+                vendor: redfish.vendor,
+                product: redfish.product,
+                version: redfish.version,
+                model: redfish.model,
+                serial: redfish.serial,
+                certificate_sha256: redfish.certificate.to_string(),
+                rules: redfish.rules.iter().map(ToString::to_string).collect(),
+            }),
+            ..common
+        },
     }
 }
 

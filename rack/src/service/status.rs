@@ -3,7 +3,8 @@
 use std::io;
 
 use farrier_common::telemetry::Chain;
-use tonic::Status;
+use farrier_proto::{CERTIFICATE, REASON};
+use tonic::{Status, metadata::MetadataValue};
 
 use super::convert::Invalid;
 use crate::{blobs::BlobError, bmc::BmcError, boot::state::PutError, gateway::GatewayError};
@@ -27,6 +28,11 @@ pub(super) fn bmc_status(error: &BmcError) -> Status {
         BmcError::Rejected(_) => Status::failed_precondition(text),
         // A code that the region does not retry: the next try would find the account working and hide what happened.
         BmcError::OthersChanged(_) => Status::permission_denied(text),
+        BmcError::Untrusted(_) => {
+            let mut status = Status::permission_denied(text);
+            status.metadata_mut().insert(REASON, MetadataValue::from_static(CERTIFICATE));
+            status
+        }
     }
 }
 

@@ -14,9 +14,10 @@ use std::{
 
 use farrier_common::hardware::{BootDevice, PowerState};
 use farrier_rack::bmc::{
-    BmcError, Bmcs, Login,
+    BmcError, Bmcs, Face, Identity, Login,
     account::{Account, Ensured},
     ipmi::{
+        self,
         commands::GetChassisStatus,
         lanplus::{KnownSuites, Pace, Session},
     },
@@ -84,8 +85,9 @@ async fn the_next_boot_is_set() {
 async fn a_bmc_tells_what_it_is() {
     let sim = Sim::start().await;
     let probe = bmcs().probe(&sim.admin()).await.unwrap();
-    assert_eq!((probe.manufacturer_id, probe.product_id, probe.cipher_suite), (0x1291, 0xf02, 3));
-    assert_eq!((probe.firmware_version.as_str(), probe.ipmi_version.as_str()), ("9.08", "2.0"));
+    let identity =
+        ipmi::Identity { manufacturer_id: 0x1291, product_id: 0xf02, version: "2.0".into(), cipher_suite: 3 };
+    assert_eq!((probe.firmware_version.as_str(), probe.identity), ("9.08", Identity::Ipmi(identity)));
 }
 
 #[tokio::test]
@@ -221,6 +223,7 @@ async fn a_hostile_peer_costs_the_deadline_and_no_more() {
         address,
         username: "root".into(),
         password: "calvin".to_owned().into(),
+        face: Face::Ipmi,
         suites: KnownSuites::default(),
     };
     let started = Instant::now();

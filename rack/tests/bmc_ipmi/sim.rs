@@ -10,7 +10,7 @@ use std::{
 
 use farrier_common::hardware::PowerState;
 use farrier_rack::bmc::{
-    Bmcs, Login,
+    Bmcs, Face, Login,
     ipmi::lanplus::{KnownSuites, Pace},
     power::Patience,
 };
@@ -113,6 +113,7 @@ impl Sim {
             address: self.address,
             username: username.into(),
             password: password.to_owned().into(),
+            face: Face::Ipmi,
             suites: KnownSuites::default(),
         }
     }

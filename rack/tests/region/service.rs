@@ -152,6 +152,7 @@ async fn blobs_are_prefetched_and_errors_have_codes() {
         port: closed.into(),
         username: "root".into(),
         password: "calvin".into(),
+        ..proto::Bmc::default()
     };
     let away = client.get_power(proto::GetPowerRequest { bmc: Some(bmc.clone()) }).await.unwrap_err();
     assert_eq!(away.code(), Code::Unavailable);

@@ -160,7 +160,7 @@ pub fn on_trouble(m: &Machine, effect: &Effect, trouble: &Trouble, rules: &Rules
     let what = effect.describe();
     let working = m.state.class() == Class::Working;
     let out_of_tries = *effect == Effect::ProbeBmc && m.work.attempts + 1 >= rules.probe_tries;
-    if working && (trouble.kind == TroubleKind::Permanent || out_of_tries) {
+    if working && (trouble.kind.is_final() || out_of_tries) {
         return leave(Event::Fail, Why::new(of_trouble(trouble), format!("could not {what}: {}", trouble.text)));
     }
     let why = Why::new(of_trouble(trouble), format!("could not {what}, trying again: {}", trouble.text));
@@ -444,7 +444,7 @@ fn unpublished(m: &Machine, seen: &Observation) -> Option<Decision> {
 fn power_trouble(m: &Machine, seen: &Observation) -> Option<Decision> {
     match &seen.power {
         Some(Ok(_)) => None,
-        Some(Err(t)) if t.kind == TroubleKind::Permanent => {
+        Some(Err(t)) if t.kind.is_final() => {
             let text = format!("the BMC refuses to tell the power state: {}", t.text);
             Some(leave(Event::Fail, Why::new(of_trouble(t), text)))
         }
@@ -467,6 +467,7 @@ const fn of_trouble(trouble: &Trouble) -> Code {
     match trouble.kind {
         TroubleKind::Transient => Code::BmcSilent,
         TroubleKind::Permanent => Code::BmcRefused,
+        TroubleKind::Untrusted => Code::BmcCertificate,
     }
 }
 

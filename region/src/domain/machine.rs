@@ -12,6 +12,7 @@ use farrier_common::{
     id::{BootId, MachineId, PoolId, ProjectId, RackId, UserId},
     name::Name,
     net::MacAddr,
+    tls::Fingerprint,
 };
 use serde::{Deserialize, Serialize};
 
@@ -192,7 +193,7 @@ pub struct Bmc {
     pub protocol: BmcProtocol,
     /// Where.
     pub address: Ipv4Addr,
-    /// UDP port.
+    /// UDP or TCP port.
     pub port: u16,
     /// The account in use now.
     pub username: String,
@@ -200,6 +201,12 @@ pub struct Bmc {
     pub managed: bool,
     /// Use the given account for good; make none.
     pub use_as_is: bool,
+    /// Redfish: the certificate that it is known by; `None` until it was seen.
+    #[serde(with = "as_optional_word", default)]
+    pub certificate: Option<Fingerprint>,
+    /// Redfish: `Id` of the system, if the BMC has several.
+    #[serde(default)]
+    pub system: String,
 }
 
 /// What was or is to be deployed.

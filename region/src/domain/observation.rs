@@ -133,6 +133,19 @@ words! {
         Transient = "transient",
         /// Asked and refused; trying again is useless and, with credentials, harmful.
         Permanent = "permanent",
+        /// Whoever answers is not proven to be the one that is known; nothing may be told to it until an admin has looked.
+        Untrusted = "untrusted",
+    }
+}
+
+impl TroubleKind {
+    /// Is it useless to try again by oneself?
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Transient => false,
+            Self::Permanent | Self::Untrusted => true,
+        }
     }
 }
 

@@ -42,6 +42,8 @@ words! {
         BmcRefused = "bmc-refused",
         /// Nobody has said how its BMC is reached.
         BmcUnknown = "bmc-unknown",
+        /// The BMC shows another certificate than the one it is known by.
+        BmcCertificate = "bmc-certificate",
         /// Its rack is not connected.
         RackAway = "rack-away",
         /// What was found contradicts what is known of another machine.
@@ -94,6 +96,11 @@ impl Code {
                  would not help and could lock the account."
             }
             Self::BmcUnknown => "The machine cannot be powered, because nobody has said how its BMC is reached.",
+            Self::BmcCertificate => {
+                "Whoever answers at the BMC's address shows another certificate than the one that was remembered when the BMC was \
+                 seen first; the text names both by their SHA-256. It was told nothing: somebody may be in between, the address \
+                 may belong to another machine now, or the BMC was reset or updated."
+            }
             Self::RackAway => "The rack that serves the machine has no connection to the region.",
             Self::Conflict => {
                 "What the machine told of itself belongs to another machine already: a MAC address, or its BMC."
@@ -147,6 +154,10 @@ impl Code {
             }
             Self::BmcRefused => {
                 "Commission again with an account that may: administrator privilege over LAN, right password."
+            }
+            Self::BmcCertificate => {
+                "Find out why it changed. If the certificate is right, set the BMC again: commission the machine with the BMC's address \
+                 and an account; what it shows then is remembered. If not, look for who answers there."
             }
             Self::BmcUnknown => "Commission it with the address and account of its BMC.",
             Self::RackAway => {

@@ -46,6 +46,8 @@ pub(crate) fn machine(state: State, phase: Option<Phase>) -> Machine {
                 username: "root".to_owned(),
                 managed: false,
                 use_as_is: false,
+                certificate: None,
+                system: String::new(),
             }),
             boot: Some(BootId::generate()),
             boot_tries: 1,

@@ -19,6 +19,9 @@ impl Engine {
             Effect::ProbeBmc => {
                 let facts = self.racks.probe_bmc(m).await?;
                 self.note_power(m, facts.power).await;
+                if let Some(bmc) = &mut m.details.bmc {
+                    bmc.certificate = facts.certificate;
+                }
                 Ok(Some(event(m, &format!("the BMC answers: {}", facts.text))))
             }
             Effect::EnsureBmcAccount => self.ensure_account(m).await.map(Some),

@@ -1,6 +1,11 @@
 //! Asks the BMCs of all machines for the power state now and then, so that what a machine does by itself is seen.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use farrier_common::{clock::Clock, hardware::PowerState, id::MachineId};
@@ -8,7 +13,16 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{domain::machine::Machine, racks::Racks, store::Store};
+use crate::{
+    domain::{
+        advance::Change,
+        event::{EventKind, NewEvent},
+        machine::Machine,
+        observation::{Trouble, TroubleKind},
+    },
+    racks::Racks,
+    store::{Extra, Store},
+};
 
 /// BMCs asked at once, and machines looked at in one round.
 const PARALLEL: usize = 64;
@@ -26,7 +40,8 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let poll = Poll { store, racks, interval: TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX), clock };
+    let alarmed = Mutex::default();
+    let poll = Poll { store, racks, interval: TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX), clock, alarmed };
     let pause = (interval / 4).clamp(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         // A full round means that there are more to ask.
@@ -43,6 +58,8 @@ struct Poll {
     racks: Racks,
     interval: TimeDelta,
     clock: Clock,
+    /// What was told of whose BMC that is not the one that is known, so that it is told once.
+    alarmed: Mutex<HashMap<MachineId, String>>,
 }
 
 impl Poll {
@@ -58,7 +75,7 @@ impl Poll {
         let (asked, (told, mut heard)) = (due.len(), mpsc::channel(ROUND));
         let asking = async move {
             let told = &told;
-            stream::iter(due).for_each_concurrent(PARALLEL, |m| async move { self.ask(&m, told).await }).await;
+            stream::iter(due).for_each_concurrent(PARALLEL, |m| self.ask(m, told)).await;
         };
         let noting = async {
             let mut seen = Vec::new();
@@ -73,11 +90,49 @@ impl Poll {
         asked
     }
 
-    async fn ask(&self, m: &Machine, told: &mpsc::Sender<(MachineId, PowerState)>) {
-        match self.racks.get_power(m).await {
-            // Whoever notes it stays until all have told.
-            Ok(power) => drop(told.send((m.id, power)).await),
-            Err(t) => tracing::debug!(machine.id = %m.id, why = t.text, "a BMC did not tell the power state"),
+    async fn ask(&self, m: Machine, told: &mpsc::Sender<(MachineId, PowerState)>) {
+        match self.racks.get_power(&m).await {
+            Ok(power) => {
+                self.alarmed().remove(&m.id);
+                // Whoever notes it stays until all have told.
+                let _ = told.send((m.id, power)).await;
+            }
+            Err(t) => {
+                tracing::debug!(machine.id = %m.id, why = t.text, "a BMC did not tell the power state");
+                if t.kind == TroubleKind::Untrusted && self.is_news(&m, &t) {
+                    self.alarm(m, &t).await;
+                }
+            }
+        }
+    }
+
+    fn alarmed(&self) -> MutexGuard<'_, HashMap<MachineId, String>> {
+        self.alarmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_news(&self, m: &Machine, trouble: &Trouble) -> bool {
+        self.alarmed().insert(m.id, trouble.text.clone()).as_ref() != Some(&trouble.text)
+    }
+
+    /// Logs that somebody else answers for a machine's BMC. A machine in work is told of it by its own tick.
+    async fn alarm(&self, m: Machine, trouble: &Trouble) {
+        let (id, version) = (m.id, m.version);
+        let event = NewEvent {
+            kind: EventKind::Bmc,
+            machine: Some(id),
+            event: None,
+            from: Some(m.state),
+            to: Some(m.state),
+            phase: m.work.phase,
+            actor: "engine".to_owned(),
+            reason: format!("bmc-certificate: {}", trouble.text),
+        };
+        let mut change = Change::of(m);
+        change.events.push(event);
+        // Somebody changes the machine at this moment: it is told with the next look.
+        if let Err(error) = self.store.machine_apply(None, change, version, Extra::default(), |_| Vec::new()).await {
+            self.alarmed().remove(&id);
+            tracing::info!(machine.id = %id, %error, "an alarm is logged later");
         }
     }
 }

@@ -6,6 +6,7 @@ use farrier_common::{
     hardware::{BootDevice, Firmware, PowerState},
     id::{MachineId, RackId},
     secret::Secret,
+    tls::Fingerprint,
 };
 use farrier_proto::{convert, rack};
 use tonic::{Code, Response, Status};
@@ -23,6 +24,8 @@ pub struct BmcFacts {
     pub text: String,
     /// The chassis power.
     pub power: Option<PowerState>,
+    /// The certificate that it proved to hold, if its protocol has any.
+    pub certificate: Option<Fingerprint>,
 }
 
 impl Racks {
@@ -37,11 +40,28 @@ impl Racks {
             async move { c.probe_bmc(request).await }
         };
         let r = self.call(m, "log in", ask).await?;
+        let power = convert::power_from_wire(r.power);
+        let Some(redfish) = &r.redfish else {
+            let text = format!(
+                "IPMI {}, firmware {}, manufacturer {}, product {}, cipher suite {}",
+                r.ipmi_version, r.firmware_version, r.manufacturer_id, r.product_id, r.cipher_suite
+            );
+            return Ok(BmcFacts { text, power, certificate: None });
+        };
+        let certificate = redfish.certificate_sha256.parse();
+        let certificate = certificate.map_err(|e| transient(format!("the rack told the BMC's certificate: {e}")))?;
         let text = format!(
-            "IPMI {}, firmware {}, manufacturer {}, product {}, cipher suite {}",
-            r.ipmi_version, r.firmware_version, r.manufacturer_id, r.product_id, r.cipher_suite
+            "Redfish {} of {} {}, firmware {}, in {} with serial number {}; it can {}; vendor rules {}; certificate {certificate}",
+            redfish.version,
+            redfish.vendor,
+            redfish.product,
+            r.firmware_version,
+            redfish.model,
+            redfish.serial,
+            r.capabilities.join(", "),
+            redfish.rules.join(", "),
         );
-        Ok(BmcFacts { text, power: convert::power_from_wire(r.power) })
+        Ok(BmcFacts { text, power, certificate: Some(certificate) })
     }
 
     /// Asks the chassis power.
@@ -180,6 +200,8 @@ impl Racks {
             port: bmc.port.into(),
             username: bmc.username.clone(),
             password: password.expose().clone(),
+            certificate_sha256: bmc.certificate.map(|c| c.to_string()).unwrap_or_default(),
+            system: bmc.system.clone(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::PoisonError, time::Duration};
 
 use farrier_common::{id::RackId, tls};
-use farrier_proto::rack::rack_service_client::RackServiceClient;
+use farrier_proto::{CERTIFICATE, REASON, rack::rack_service_client::RackServiceClient};
 use tonic::{
     Code, Status,
     transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
@@ -11,7 +11,7 @@ use tonic::{
 use tower::ServiceBuilder;
 
 use super::{Client, Inner, permanent, transient};
-use crate::domain::observation::Trouble;
+use crate::domain::observation::{Trouble, TroubleKind};
 
 /// A BMC may take its time, so a call may; a rack that is not there is found out sooner.
 const CALL: Duration = Duration::from_secs(60);
@@ -54,6 +54,9 @@ impl Inner {
 /// What a rack's refusal means for whoever asked.
 pub(super) fn trouble(status: &Status) -> Trouble {
     let text = status.message();
+    if status.metadata().get(REASON).is_some_and(|reason| reason == CERTIFICATE) {
+        return Trouble { kind: TroubleKind::Untrusted, text: text.to_owned() };
+    }
     match status.code() {
         Code::Unauthenticated
         | Code::PermissionDenied

@@ -37,6 +37,8 @@ fn live(name: &str, owner: Option<Owner>, now: farrier_common::clock::Timestamp)
         username: "root".to_owned(),
         managed: false,
         use_as_is: true,
+        certificate: None,
+        system: String::new(),
     };
     let machine = Machine {
         id,

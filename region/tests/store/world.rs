@@ -188,6 +188,8 @@ pub(crate) fn machine(n: u8, now: Timestamp) -> Machine {
                 username: "admin".to_owned(),
                 managed: false,
                 use_as_is: false,
+                certificate: None,
+                system: String::new(),
             }),
             ..Details::default()
         },

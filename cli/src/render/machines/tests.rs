@@ -86,6 +86,7 @@ fn busy() -> Machine {
         port: 0,
         username: "farrier".to_owned(),
         managed_account: true,
+        ..BmcEndpoint::default()
     };
     Machine {
         id: "0199a0f2-0000-7000-8000-000000000001".to_owned(),

@@ -40,9 +40,10 @@ impl Maker<'_> {
             let address = SocketAddr::from((member.bmc, port));
             let listener = Server::bind(address).await.map_err(|source| HostError::Bind { address, source })?;
             let tls = Arc::new(Tls::new(vec![member.bmc.to_string()]));
-            let server = Server { face: Arc::clone(&face), tls, clock: self.plan.clock.clone() };
+            let server = Server { face: Arc::clone(&face), tls: Arc::clone(&tls), clock: self.plan.clock.clone() };
             tokio::spawn(server.run(listener, stop.clone()));
             member.redfish = Some(face);
+            member.tls = Some(tls);
         }
         Ok(())
     }

@@ -43,7 +43,13 @@ fn header() -> proto::SnapshotHeader {
 }
 
 fn bmc() -> proto::Bmc {
-    proto::Bmc { protocol: 1, address: "10.0.0.9".into(), port: 0, username: "root".into(), password: "calvin".into() }
+    proto::Bmc {
+        protocol: 1,
+        address: "10.0.0.9".into(),
+        username: "root".into(),
+        password: "calvin".into(),
+        ..proto::Bmc::default()
+    }
 }
 
 fn ephemeral(intent: &mut proto::BootIntent) -> &mut proto::Ephemeral {
@@ -149,6 +155,7 @@ fn bmcs_are_checked_and_their_secrets_not_shown() {
         ("port", |b| b.port = 70_000),
         ("username", |b| b.username = "x".repeat(17)),
         ("password", |b| b.password = "hunter2hunter2hunter2".into()),
+        ("certificate_sha256", |b| b.certificate_sha256 = "A0".into()),
     ] {
         let mut broken = bmc();
         change(&mut broken);

@@ -19,8 +19,8 @@ mod update;
 pub(super) use update::wishes;
 
 /// What IPMI 2.0 keeps of a user name and of a password.
-const MOST_USERNAME: usize = 16;
-const MOST_PASSWORD: usize = 20;
+/// Longest `Id` of a Redfish system.
+const MOST_SYSTEM: usize = 64;
 const MOST_LABELS: usize = 64;
 const MOST_KEY: usize = 63;
 const MOST_VALUE: usize = 256;
@@ -86,10 +86,21 @@ pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
     let port = u16::try_from(q.port)
         .map_err(|_| Error::invalid("bmc.port", "must be 1 to 65535, or 0 for the protocol's own"))?;
     let password = Secret::new(q.password);
-    printable("bmc.username", &q.username, MOST_USERNAME)?;
-    printable("bmc.password", password.expose(), MOST_PASSWORD)?;
+    let (most_username, most_password) = protocol.longest_login();
+    printable("bmc.username", &q.username, most_username)?;
+    printable("bmc.password", password.expose(), most_password)?;
     let port = Some(port).filter(|p| *p != 0);
-    Ok(GivenBmc { protocol, address, port, username: q.username, password, use_as_is: q.use_as_is })
+    let certificate = parse::optional("bmc.certificate_sha256", &q.certificate_sha256)?;
+    if !q.system.is_empty() {
+        printable("bmc.system", &q.system, MOST_SYSTEM)?;
+    }
+    for (field, given) in [("bmc.certificate_sha256", certificate.is_some()), ("bmc.system", !q.system.is_empty())] {
+        if given && protocol != BmcProtocol::Redfish {
+            return Err(Error::invalid(field, format!("is for redfish; the protocol is {protocol}")));
+        }
+    }
+    let (username, use_as_is, system) = (q.username, q.use_as_is, q.system);
+    Ok(GivenBmc { protocol, address, port, username, password, use_as_is, certificate, system })
 }
 
 fn printable(field: &str, text: &str, most: usize) -> Result<()> {
@@ -184,10 +195,9 @@ mod tests {
         v1::BmcCredentials {
             protocol: v1::BmcProtocol::Ipmi.into(),
             address: "10.0.0.9".to_owned(),
-            port: 0,
             username: "root".to_owned(),
             password: "calvin".to_owned(),
-            use_as_is: false,
+            ..Default::default()
         }
     }
 
@@ -195,7 +205,7 @@ mod tests {
     fn wrong_credentials_name_their_field_and_never_show_the_password() {
         assert_eq!(bmc(credentials()).unwrap().port, None);
         type Spoil = fn(&mut v1::BmcCredentials);
-        let spoiled: [(&str, Spoil); 7] = [
+        let spoiled: [(&str, Spoil); 10] = [
             ("bmc.protocol", |c| c.protocol = 0),
             ("bmc.address", |c| c.address = "bmc.example".into()),
             ("bmc.address", |c| c.address = "0.0.0.0".into()),
@@ -203,6 +213,9 @@ mod tests {
             ("bmc.username", |c| c.username = String::new()),
             ("bmc.username", |c| c.username = "seventeen-letters".into()),
             ("bmc.password", |c| c.password = "hunter2hunter2hunter2".into()),
+            ("bmc.certificate_sha256", |c| c.certificate_sha256 = "a0".into()),
+            ("bmc.certificate_sha256", |c| c.certificate_sha256 = "a0".repeat(32)),
+            ("bmc.system", |c| c.system = "System.Embedded.1".into()),
         ];
         for (field, spoil) in spoiled {
             let mut c = credentials();
@@ -210,6 +223,14 @@ mod tests {
             let told = bmc(c).unwrap_err().to_string();
             assert!(told.starts_with(&format!("{field}: ")) && !told.contains("hunter2"), "{told}");
         }
+        let redfish = v1::BmcCredentials {
+            protocol: v1::BmcProtocol::Redfish.into(),
+            password: "x".repeat(128),
+            certificate_sha256: "a0".repeat(32),
+            system: "System.Embedded.1".to_owned(),
+            ..credentials()
+        };
+        assert!(bmc(redfish).unwrap().certificate.is_some());
     }
 
     #[test]

@@ -104,6 +104,8 @@ fn endpoint(bmc: &Bmc) -> v1::BmcEndpoint {
         port: bmc.port.into(),
         username: bmc.username.clone(),
         managed_account: bmc.managed,
+        certificate_sha256: bmc.certificate.map(|c| c.to_string()).unwrap_or_default(),
+        system: bmc.system.clone(),
     }
 }
 

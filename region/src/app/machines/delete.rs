@@ -199,7 +199,7 @@ fn unreachable(m: &Machine, trouble: &Trouble) -> Error {
     );
     match trouble.kind {
         TroubleKind::Transient => Error::Unavailable(text),
-        TroubleKind::Permanent => Error::Precondition(text),
+        TroubleKind::Permanent | TroubleKind::Untrusted => Error::Precondition(text),
     }
 }
 

@@ -4,7 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use farrier_common::{
-    clock::Timestamp, hardware::Architecture, id::MachineId, name::Name, net::MacAddr, secret::Secret,
+    clock::Timestamp,
+    hardware::{Architecture, BmcProtocol},
+    id::MachineId,
+    name::Name,
+    net::MacAddr,
+    secret::Secret,
 };
 
 use super::{
@@ -86,6 +91,13 @@ impl App {
             return Err(Error::invalid("token_seconds", format!("must be 1 to {MOST_SECONDS}, or 0 for an hour")));
         }
         let birth = birth(Event::AddLive)?;
+        // Nothing probes the BMC of a machine that is added with its workload, so nothing would learn the certificate.
+        if new.bmc.as_ref().is_some_and(|b| b.protocol == BmcProtocol::Redfish && b.certificate.is_none()) {
+            return Err(Error::invalid(
+                "bmc.certificate_sha256",
+                "required for a live machine whose BMC speaks redfish",
+            ));
+        }
         let rack = self.live_rack(new).await?;
         let owner = self.live_owner(ask, new).await?;
         let (pool, _) = self.pool_of(&new.pool).await?;

@@ -117,7 +117,7 @@ fn reachable(m: &Machine) -> Result<()> {
 fn error(trouble: Trouble) -> Error {
     match trouble.kind {
         TroubleKind::Transient => Error::Unavailable(trouble.text),
-        TroubleKind::Permanent => Error::Precondition(trouble.text),
+        TroubleKind::Permanent | TroubleKind::Untrusted => Error::Precondition(trouble.text),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use farrier_common::{hardware::BmcProtocol, id::RackId, secret::Secret};
+use farrier_common::{hardware::BmcProtocol, id::RackId, secret::Secret, tls::Fingerprint};
 
 use super::{
     super::{App, context::Ask},
@@ -39,21 +39,24 @@ pub struct GivenBmc {
     pub password: Secret<String>,
     /// Make no account of our own.
     pub use_as_is: bool,
+    /// Redfish: the certificate that it must show; `None`: the one that is seen first.
+    pub certificate: Option<Fingerprint>,
+    /// Redfish: `Id` of the system, if the BMC has several.
+    pub system: String,
 }
 
 impl GivenBmc {
     /// Without the password.
     pub(super) fn endpoint(&self) -> Bmc {
-        let own = match self.protocol {
-            BmcProtocol::Ipmi => 623,
-        };
         Bmc {
             protocol: self.protocol,
             address: self.address,
-            port: self.port.unwrap_or(own),
+            port: self.port.unwrap_or(self.protocol.port()),
             username: self.username.clone(),
             managed: false,
             use_as_is: self.use_as_is,
+            certificate: self.certificate,
+            system: self.system.clone(),
         }
     }
 }

@@ -142,6 +142,7 @@ impl Peer {
             address: self.0,
             username: "root".into(),
             password: password.to_owned().into(),
+            face: crate::bmc::Face::Ipmi,
             suites: KnownSuites::default(),
         }
     }

@@ -1,0 +1,68 @@
+//! One interface to BMCs, whatever they speak. A protocol is one more variant, and has to know an answer to each operation.
+
+use farrier_common::hardware::{BootDevice, PowerState};
+
+use super::{
+    BmcError, Probe,
+    account::{Account, Ensured},
+    ipmi::Ipmi,
+    redfish::Redfish,
+};
+
+/// One BMC by the protocol that it is spoken to.
+#[derive(Clone, Debug)]
+pub(super) enum Driver {
+    Ipmi(Ipmi),
+    Redfish(Redfish),
+}
+
+impl Driver {
+    pub(super) async fn probe(&self) -> Result<Probe, BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.probe().await,
+            Self::Redfish(bmc) => bmc.probe().await,
+        }
+    }
+
+    pub(super) async fn power(&self) -> Result<PowerState, BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.power().await,
+            Self::Redfish(bmc) => bmc.power().await,
+        }
+    }
+
+    pub(super) async fn set_power(&self, wanted: PowerState, commanded: &(impl Fn() + Sync)) -> Result<(), BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.set_power(wanted, commanded).await,
+            Self::Redfish(bmc) => bmc.set_power(wanted, commanded).await,
+        }
+    }
+
+    pub(super) async fn soft_off(&self, commanded: &(impl Fn() + Sync)) -> Result<(), BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.soft_off(commanded).await,
+            Self::Redfish(bmc) => bmc.soft_off(commanded).await,
+        }
+    }
+
+    pub(super) async fn set_boot_device(&self, device: BootDevice, uefi: bool) -> Result<(), BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.set_boot_device(device, uefi).await,
+            Self::Redfish(bmc) => bmc.set_boot_device(device, uefi).await,
+        }
+    }
+
+    pub(super) async fn ensure_account(&self, account: &Account) -> Result<Ensured, BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.ensure_account(account).await,
+            Self::Redfish(bmc) => bmc.ensure_account(account).await,
+        }
+    }
+
+    pub(super) async fn remove_account(&self, username: &str) -> Result<bool, BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.remove_account(username).await,
+            Self::Redfish(bmc) => bmc.remove_account(username).await,
+        }
+    }
+}
