@@ -23,4 +23,5 @@ pub mod postgres;
 pub mod process;
 pub mod reports;
 pub mod site;
+pub mod ssh;
 pub mod wait;

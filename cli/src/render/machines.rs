@@ -48,6 +48,7 @@ pub(crate) fn json(machine: &Machine) -> Value {
         "last_erase": status.last_erase.iter().map(erasure_json).collect::<Vec<_>>(),
         "rescue_from": filled(&status.rescue_from),
         "rescue_address": filled(&status.rescue_address),
+        "rescue_host_key": filled(&status.rescue_host_key),
         "agent_heard_at": rfc3339(status.agent_heard_at.as_ref()),
         "storage": intent.storage,
         "network": intent.network,
@@ -184,6 +185,7 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair_if("Deadline", age(status.deadline.as_ref()))
         .pair_if("Rescued from", Some(status.rescue_from.clone()))
         .pair_if("SSH", Some(ssh(status)))
+        .pair_if("Host key", Some(status.rescue_host_key.clone()))
         .pair_if("Agent heard", age(status.agent_heard_at.as_ref()))
         .pair("Power", format!("{power}{seen}"))
         .pair("Owner", intent.owner.clone())
@@ -230,6 +232,7 @@ pub(crate) fn explanation_page(explanation: &Explanation, now: DateTime<Utc>, wi
         .pair("Deadline", words::with_age(status.deadline.as_ref(), now))
         .pair_if("Rescued from", Some(status.rescue_from.clone()))
         .pair_if("SSH", Some(ssh(&status)))
+        .pair_if("Host key", Some(status.rescue_host_key.clone()))
         .pair_if("Agent heard", words::with_age(status.agent_heard_at.as_ref(), now))
         .pair("Allowed now", allowed)
         .pair("Next step", explanation.next_step.clone())

@@ -15,6 +15,7 @@ use farrier_integration_tests::{
     process,
     reports::Reports,
     site::{LONG, Site, word},
+    ssh::{SshKey, SshServer},
     wait,
 };
 
@@ -27,13 +28,17 @@ const SECRET: &str = "user-data-secret-5c1f0b7e";
 const MARKER: &str = "marker-on-the-disk-93ad44c2";
 
 /// Every transition of a life, once each; the first is from nowhere.
-const LIFE: [&str; 8] = [
+const LIFE: [&str; 12] = [
     "new",
     "new commissioning",
     "commissioning ready",
     "ready allocated",
     "allocated deploying",
     "deploying deployed",
+    "deployed entering-rescue",
+    "entering-rescue rescue",
+    "rescue exiting-rescue",
+    "exiting-rescue deployed",
     "deployed releasing",
     "releasing ready",
 ];
@@ -53,6 +58,17 @@ const TESTED_LIFE: [&str; 9] = [
 
 /// What the real environment must be, as a script sees it.
 const PROBE: &str = "#!/bin/sh\nid -u\n[ \"$HOME\" = \"$PWD\" ] && [ -w . ] && ls /sys/block && echo probed >&2\n";
+
+/// What a person types into the rescue environment: it is none if the agent does not run, if its root is not in memory, or
+/// if anything of a disk is mounted already. Tells what the installed system's disk holds.
+const LOOK: &str = "set -e
+pidof farrier-agent > /dev/null
+awk '$2 == \"/\" { print $1 }' /proc/mounts
+if grep '^/dev/' /proc/mounts; then exit 1; fi
+mkdir -p /run/disk
+mount -t ext4 -o ro \"$(findfs LABEL=rootfs)\" /run/disk
+cat /run/disk/var/marker
+umount /run/disk";
 
 /// One machine at a site.
 struct Life<'a> {
@@ -80,8 +96,8 @@ fn a_machine_lives_its_whole_life() {
     });
 }
 
-/// The mini OS on a BIOS machine, PostgreSQL: region and rack die in the middle of each step, then the machine loses its
-/// power. Its disk lies: it says that it discards, and keeps everything.
+/// The mini OS on a BIOS machine, PostgreSQL: region and rack die in the middle of each step, on the way into rescue and out
+/// too, then the machine loses its power. Its disk lies: it says that it discards, and keeps everything.
 #[test]
 fn a_life_survives_the_death_of_the_daemons() {
     in_lab(|lab| {
@@ -98,6 +114,7 @@ fn a_life_survives_the_death_of_the_daemons() {
         life.commission_through_crashes(lab)?;
         alice.run(&["machine", "allocate", &life.name])?;
         life.deploy_through_crashes(lab, &alice, &reports)?;
+        life.rescue_lets_the_right_key_in(lab, &alice, &reports)?;
         life.lost_power_is_seen()?;
         life.release_leaves_nothing_on_the_disk(&alice)?;
         let transitions = life.site.transitions(&life.name)?;
@@ -294,6 +311,38 @@ impl<'a> Life<'a> {
         self.rack_dies()?;
         reports.open_gate()?;
         self.site.reaches(&self.name, "deployed", LONG)?;
+        Ok(())
+    }
+
+    /// Alice logs in to the rescue environment of her deployed machine, Mallory does not, and then it is as it was before.
+    fn rescue_lets_the_right_key_in(&mut self, lab: &Lab, alice: &Cli, reports: &Reports) -> anyhow::Result<()> {
+        let (hers, other) = (SshKey::make(lab, "alice-key")?, SshKey::make(lab, "mallory-key")?);
+        let reported = || reports.all().matches(SECRET).count();
+        let before = reported();
+
+        alice.run(&["machine", "rescue", &self.name, "--ssh-key-file", &text(&hers.public())])?;
+        self.region_dies()?;
+        let shown = self.site.reaches(&self.name, "rescue", LONG)?;
+        let server = SshServer::scan(lab, &word(&shown, "rescue_address"))?;
+        let fingerprint = server.fingerprint()?;
+        ensure!(
+            fingerprint.starts_with("SHA256:") && shown["rescue_host_key"] == fingerprint,
+            "{fingerprint}: {shown}"
+        );
+        let page = alice.run(&["machine", "explain", &self.name])?;
+        ensure!(page.contains(&fingerprint), "its owner is not told of {fingerprint}:\n{page}");
+        let said = server.run(&hers, LOOK)?;
+        ensure!(said == format!("rootfs\n{MARKER}\n"), "{said}");
+        server.refuses(&other)?;
+        ensure!(reported() == before, "the installed system ran during rescue");
+
+        alice.run(&["machine", "exit-rescue", &self.name])?;
+        self.rack_dies()?;
+        let shown = self.site.reaches(&self.name, "deployed", LONG)?;
+        ensure!(shown["owner"] == "alice" && shown["rescue_address"].is_null(), "{shown}");
+        ensure!(shown["rescue_host_key"].is_null(), "{shown}");
+        // The mini OS runs its user data at each start.
+        wait::until_true("the installed system's report", LONG, || reported() > before)?;
         Ok(())
     }
 

@@ -186,6 +186,25 @@ fn a_page_for_people() {
 }
 
 #[test]
+fn who_logs_in_is_told_where_and_to_what() {
+    let status = MachineStatus {
+        state: MachineState::Rescue.into(),
+        rescue_address: "10.77.0.20:22".to_owned(),
+        rescue_host_key: "SHA256:+DiY3wvv".to_owned(),
+        ..MachineStatus::default()
+    };
+    let machine = Machine { status: Some(status), ..bare() };
+    let explained = Explanation { machine: Some(machine.clone()), ..Explanation::default() };
+    for page in [page(&machine, now(), None), explanation_page(&explained, now(), None)] {
+        let lines: Vec<_> = page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for wanted in ["SSH: ssh root@10.77.0.20", "Host key: SHA256:+DiY3wvv"] {
+            assert!(lines.iter().any(|line| line == wanted), "{wanted} is not told:\n{page}");
+        }
+    }
+    assert_eq!(json(&machine)["rescue_host_key"], "SHA256:+DiY3wvv");
+}
+
+#[test]
 fn one_line_for_people() {
     let lines = [summary(&busy()), summary(&bare()), power_summary(&busy(), now()), power_summary(&bare(), now())];
     expect![[r#"
@@ -299,6 +318,7 @@ fn a_machine_for_programs() {
               "reason": "waits for the agent to say hello",
               "rescue_address": null,
               "rescue_from": null,
+              "rescue_host_key": null,
               "script_results": [],
               "since": "2027-01-15T07:58:45Z",
               "state": "deploying",
@@ -340,6 +360,7 @@ fn a_machine_for_programs() {
           "reason": null,
           "rescue_address": null,
           "rescue_from": null,
+          "rescue_host_key": null,
           "script_results": [],
           "since": null,
           "state": null,

@@ -131,6 +131,7 @@ fn status(view: &MachineView) -> v1::MachineStatus {
         last_erase: m.details.last_erase.iter().map(erasure).collect(),
         rescue_from: m.details.rescue_from.map(|from| from.to_string()).unwrap_or_default(),
         rescue_address: m.details.ssh.address.clone(),
+        rescue_host_key: m.details.ssh.host_key.clone(),
         agent_heard_at: view.heard_at.map(time_to_wire),
         ..v1::MachineStatus::default()
     }
