@@ -11,10 +11,11 @@ use farrier_common::{
 };
 use farrier_proto::v1::{
     AbortMachineRequest, AddLiveMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol,
-    CommissionMachineRequest, CommissionOptions, CreateMachineRequest, DeployMachineRequest, ExplainMachineRequest,
-    Explanation, GetMachineRequest, ListMachinesRequest, Machine, MachineVerbRequest, MutationOptions, PageRequest,
-    ReleaseMachineRequest, RescueMachineRequest, TestMachineRequest, WatchEventsRequest, WatchEventsResponse,
-    events_client::EventsClient, machines_client::MachinesClient,
+    CommissionMachineRequest, CommissionOptions, CreateMachineRequest, DeleteMachineRequest, DeleteMachineResponse,
+    DeployMachineRequest, ExplainMachineRequest, Explanation, GetMachineRequest, ListMachinesRequest, Machine,
+    MachineVerbRequest, MutationOptions, PageRequest, PowerAction, PowerMachineRequest, ReleaseMachineRequest,
+    RescueMachineRequest, TestMachineRequest, WatchEventsRequest, WatchEventsResponse, events_client::EventsClient,
+    machines_client::MachinesClient,
 };
 use thiserror::Error;
 use tonic::{
@@ -331,6 +332,28 @@ impl Region {
         self.call(machine, request, |mut c, r| async move { c.exit_rescue_machine(r).await }).await
     }
 
+    /// Has a machine taken out of the database, and tells what was given back. Asked once: that a BMC does not answer is an
+    /// answer here.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn delete(&self, machine: &str, force: bool) -> Result<DeleteMachineResponse, DriveError> {
+        let (machine, comment) = (machine.to_owned(), "a scenario says so".to_owned());
+        let what = machine.clone();
+        let request = DeleteMachineRequest { options: once(), machine, comment, force };
+        self.tried(1, &what, request, |mut c, r| async move { c.delete_machine(r).await }).await
+    }
+
+    /// Has a machine's system asked to shut down.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn soft_off(&self, machine: &str) -> Result<Machine, DriveError> {
+        let request =
+            PowerMachineRequest { options: once(), machine: machine.to_owned(), action: PowerAction::SoftOff.into() };
+        self.call(machine, request, |mut c, r| async move { c.power_machine(r).await }).await
+    }
+
     /// Every event after `revision` (0: all), until the connection breaks.
     ///
     /// # Errors
@@ -348,6 +371,17 @@ impl Region {
         request: Q,
         call: impl Fn(MachinesClient<Conn>, Request<Q>) -> F,
     ) -> Result<A, DriveError> {
+        self.tried(TRIES, what, request, call).await
+    }
+
+    /// Asks at most so often.
+    async fn tried<Q: Clone, A, F: Future<Output = Result<Response<A>, Status>>>(
+        &self,
+        most: u32,
+        what: &str,
+        request: Q,
+        call: impl Fn(MachinesClient<Conn>, Request<Q>) -> F,
+    ) -> Result<A, DriveError> {
         let mut tries = 0;
         loop {
             let mut message = Request::new(request.clone());
@@ -359,7 +393,7 @@ impl Region {
             tries += 1;
             let passing = matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded)
                 || std::error::Error::source(&status).is_some();
-            if !passing || tries >= TRIES {
+            if !passing || tries >= most {
                 return Err(failed(what, status));
             }
             PAUSES.pause(tries).await;

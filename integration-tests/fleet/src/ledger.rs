@@ -99,7 +99,8 @@ impl Ledger {
         let mut edges = BTreeMap::new();
         for history in lock(&self.histories).values() {
             let mut from = MachineState::Unspecified;
-            for stay in &history.stays {
+            // What follows the last state of a machine that is deleted is no state.
+            for stay in history.stays.iter().filter(|stay| stay.state != MachineState::Unspecified) {
                 *edges.entry((from, stay.by.clone(), stay.state)).or_default() += 1;
                 from = stay.state;
             }

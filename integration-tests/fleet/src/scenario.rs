@@ -16,6 +16,7 @@
 //! The parser and the comparison are pure; [`play`] does things.
 
 pub mod command;
+mod leave;
 pub mod normal;
 mod observe;
 pub mod play;

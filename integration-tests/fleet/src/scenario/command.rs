@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use farrier_common::{words, words::UnknownWord};
+use farrier_common::{hardware::PowerState, words, words::UnknownWord};
 use farrier_proto::v1::MachineState;
 
 pub use super::vocabulary::{Name, Verb};
@@ -70,6 +70,14 @@ words! {
         Cut = "cut",
         /// Nothing: it must be whole, or become so.
         Whole = "whole",
+    }
+}
+
+words! {
+    /// Whether somebody insists.
+    Force {
+        /// He does.
+        Yes = "yes",
     }
 }
 
@@ -146,6 +154,14 @@ pub enum Command {
     Disk(u32, usize, DiskDeed),
     /// Shows what is on disks.
     Disks(Selector),
+    /// Has machines taken out of the database; `true`: also if their BMCs do not play along.
+    Delete(Selector, bool),
+    /// Shows the users of BMCs.
+    Accounts(Selector),
+    /// Has systems asked to shut down.
+    SoftOff(Selector),
+    /// Waits until the region tells this power.
+    Tells(Selector, PowerState, Duration),
     /// Damages the rack's copy of the image.
     Cache(Damage),
     /// Waits for a line of a log.
@@ -258,6 +274,16 @@ fn read(name: Name, words: &mut Words) -> Result<(Command, &'static str), String
             Command::Disk(machine, disk, words.read("what is done to it")?)
         }
         Name::Disks => Command::Disks(who(words)?),
+        Name::Delete => {
+            let (who, force) = (who(words)?, words.pair::<Force>("force")?);
+            return Ok((Command::Delete(who, force.is_some()), "force="));
+        }
+        Name::Accounts => Command::Accounts(who(words)?),
+        Name::SoftOff => Command::SoftOff(who(words)?),
+        Name::Tells => {
+            let (who, power) = (who(words)?, words.read("which power")?);
+            return Ok((Command::Tells(who, power, within(words)?), "within="));
+        }
         Name::Power => Command::Power(who(words)?, words.read("what is done")?),
         Name::Cache => Command::Cache(words.read("what happens to it")?),
         Name::Log => {
@@ -393,6 +419,8 @@ mod tests {
             read("kill database for=3s"),
             Command::End { process: Process::Database, kill: true, after: None, lasts: Some(Duration::from_secs(3)) }
         );
+        assert!(matches!(read("delete m1"), Command::Delete(_, false)));
+        assert!(matches!(read("delete m1 force=yes"), Command::Delete(_, true)));
         assert!(matches!(read("fault m1 black-hole"), Command::Fault(_)));
         assert!(matches!(read("fleet 3 vendors=dell firmware=uefi-http"), Command::Fleet(f) if f.vendors == ["dell"]));
     }

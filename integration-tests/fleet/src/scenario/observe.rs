@@ -11,11 +11,10 @@ use farrier_proto::v1::MachineState;
 use super::{
     command::{Bound, Operator, Process, state_word},
     normal,
-    play::Stage,
+    play::{ANSWER, Stage},
 };
 use crate::{disk::Content, fault_plan::Selector, population::Member, truth::Fact};
 
-const ANSWER: Duration = Duration::from_mins(3);
 /// What racks saw reaches the region's timeline within this.
 const REPORTED: Duration = Duration::from_secs(15);
 /// What hurts when it happens too often; the rest depends on how long things took.

@@ -35,7 +35,7 @@ const DISKS: [u64; 2] = [4 << 30, 8 << 30];
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(50);
 /// No answer of the region takes longer, however often it is asked again.
-const ANSWER: Duration = Duration::from_mins(3);
+pub(super) const ANSWER: Duration = Duration::from_mins(3);
 /// The event log is behind the answer to a verb by less.
 const LAG: Duration = Duration::from_secs(30);
 
@@ -130,6 +130,10 @@ impl Stage {
             Command::Judge(who, fact, bound) => self.judge(who, *fact, *bound)?,
             Command::Disk(number, disk, deed) => self.disk(*number, *disk, *deed)?,
             Command::Disks(who) => return self.disks(who),
+            Command::Delete(who, force) => return self.delete(who, *force),
+            Command::Accounts(who) => return self.accounts(who),
+            Command::SoftOff(who) => self.soft_off(who)?,
+            Command::Tells(who, power, within) => self.tells(who, *power, *within)?,
             Command::Cache(damage) => self.cache(*damage)?,
             Command::Log(process, text, within) => self.log(*process, text, *within)?,
             Command::Wait(time) => self.wait(*time)?,

@@ -43,6 +43,14 @@ words! {
         Disk = "disk",
         /// `disks SELECTOR`: records what is on them.
         Disks = "disks",
+        /// `delete SELECTOR [force=yes]`: records what was given back, or how it was refused.
+        Delete = "delete",
+        /// `accounts SELECTOR`: records the users of BMCs, and whether their passwords are those that they came with.
+        Accounts = "accounts",
+        /// `soft-off SELECTOR`: the region has the systems asked to shut down.
+        SoftOff = "soft-off",
+        /// `tells SELECTOR on|off [within=]`: until the region tells this power of each.
+        Tells = "tells",
         /// `power SELECTOR on|off|reset`: by hand, at the machine.
         Power = "power",
         /// `cache damage|cut|whole`: happens to the rack's copy of the image; `whole` waits until it is.
@@ -55,7 +63,7 @@ words! {
 }
 
 words! {
-    /// What the region is asked for: `VERB SELECTOR`.
+    /// What the region is asked for: `VERB SELECTOR`. Each leads along an edge of the life-cycle.
     Verb {
         /// A machine that it does not know, with the account that the BMC came with.
         Add = "add",
