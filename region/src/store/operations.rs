@@ -243,7 +243,7 @@ impl Store {
         Ok(cancelled)
     }
 
-    /// Forgets operations that ended before `before`, with their machines, at most [`PRUNED_AT_ONCE`]; tells how many. Those
+    /// Forgets operations that ended before `before`, with their machines, at most ten; tells how many. Those
     /// that are not over stay, however old they are.
     ///
     /// # Errors
