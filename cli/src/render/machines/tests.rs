@@ -209,9 +209,11 @@ fn a_machine_for_programs() {
               "architecture": "amd64",
               "bmc": {
                 "address": "10.9.0.7",
+                "certificate_sha256": null,
                 "managed_account": true,
                 "port": 0,
                 "protocol": "ipmi",
+                "system": null,
                 "username": "farrier"
               },
               "created_at": "2027-01-14T07:00:00Z",
