@@ -1,53 +1,55 @@
-//! Where the kernel shows the machine: `/sys`, `/proc` and `/dev`, or a test's copies of them.
+//! Where the machine is: the kernel's `/sys`, `/proc` and `/dev` and the environment's own files, or a test's copies of them.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-/// The three trees.
+/// The top of all that.
 #[derive(Clone, Debug)]
-pub struct Host {
-    sys: PathBuf,
-    proc: PathBuf,
-    dev: PathBuf,
-}
+pub struct Host(PathBuf);
 
 impl Host {
     /// The machine that this runs on.
     #[must_use]
     pub fn real() -> Self {
-        Self { sys: "/sys".into(), proc: "/proc".into(), dev: "/dev".into() }
+        Self("/".into())
     }
 
-    /// A made-up machine with `sys`, `proc` and `dev` below `root`.
+    /// A made-up machine, all of it below `root`.
     #[must_use]
     pub fn below(root: &Path) -> Self {
-        Self { sys: root.join("sys"), proc: root.join("proc"), dev: root.join("dev") }
+        Self(root.to_owned())
     }
 
     /// Is it the machine that this runs on?
     #[must_use]
     pub fn is_real(&self) -> bool {
-        self.sys == Path::new("/sys")
+        self.0 == Path::new("/")
+    }
+
+    /// A file of the ephemeral environment, named from its top.
+    #[must_use]
+    pub fn file(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.0.join(path)
     }
 
     /// A path in `/sys`.
     #[must_use]
     pub fn sys(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.sys.join(path)
+        self.0.join("sys").join(path)
     }
 
     /// A path in `/proc`.
     #[must_use]
     pub fn proc(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.proc.join(path)
+        self.0.join("proc").join(path)
     }
 
     /// A path in `/dev`.
     #[must_use]
     pub fn dev(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.dev.join(path)
+        self.0.join("dev").join(path)
     }
 
     /// An attribute in `/sys` as clean text; empty if there is none. What firmware wrote there may be anything.

@@ -4,9 +4,8 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::Path,
     process::{Output, Stdio},
     time::Duration,
 };
@@ -25,16 +24,16 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{cmdline::Options, console::say, error::TaskError, job::Job};
+use crate::{cmdline::Options, console::say, error::TaskError, host::Host, job::Job};
 
 /// As `deploy/ephemeral/build.sh` puts them.
-const SERVER: &str = "/bin/dropbear";
-const KEY_MAKER: &str = "/bin/dropbearkey";
+const SERVER: &str = "bin/dropbear";
+const KEY_MAKER: &str = "bin/dropbearkey";
 /// Of root, as the image's `/etc/passwd` says.
-const HOME: &str = "/root";
-const FOLDER: &str = "/run/ssh";
-const HOST_KEY: &str = "/run/ssh/host_key";
-const PID: &str = "/run/ssh/pid";
+const HOME: &str = "root";
+const FOLDER: &str = "run/ssh";
+const HOST_KEY: &str = "run/ssh/host_key";
+const PID: &str = "run/ssh/pid";
 const PORT: u16 = 22;
 /// For each of the two programs, and until the server answers.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,28 +49,40 @@ pub async fn open(job: &Job, task: &OpenSshTask) -> Result<OpenSshResult, TaskEr
     if task.keys.is_empty() {
         return Err(TaskError::failed("keys: at least one is needed"));
     }
-    if !job.host.is_real() || !Path::new(SERVER).exists() {
+    let host = &*job.host;
+    if !host.file(SERVER).exists() {
         return Err(TaskError::failed("there is no SSH server in this ephemeral image; build it anew"));
     }
     job.progress.begin("opening SSH", "steps", 0);
-    let address =
-        own_address(&fs::read_to_string("/proc/cmdline").map_err(TaskError::io("reading the command line"))?)?;
-    put_keys(&task.keys).map_err(TaskError::io("writing the keys"))?;
-    let public = host_key().await?;
-    if !runs() {
-        let server = ["-s", "-g", "-E", "-K", "30", "-r", HOST_KEY, "-P", PID, "-p", "22"];
-        // It goes into the background once it listens; what it says goes to the console.
-        let status = Command::new(SERVER).args(server).stdin(Stdio::null()).status();
-        let status = timeout(PATIENCE, status).await.map_err(|_| TaskError::failed("the SSH server does not start"))?;
-        let status = status.map_err(TaskError::io("starting the SSH server"))?;
-        if !status.success() {
-            return Err(TaskError::failed(format!("the SSH server ended with {status}")));
-        }
+    let cmdline = fs::read_to_string(host.proc("cmdline")).map_err(TaskError::io("reading the command line"))?;
+    let address = own_address(&cmdline)?;
+    put_keys(host, &task.keys).map_err(TaskError::io("writing the keys"))?;
+    let host_key = fingerprint(&host_key(host).await?)?;
+    let port = if runs(host) { PORT } else { start(host).await? };
+    answers(port).await?;
+    say(format_args!("SSH: root at {address}, port {port}, host key {host_key}"));
+    Ok(OpenSshResult { address: SocketAddr::new(address, port).to_string(), host_key })
+}
+
+/// Starts the server; tells on which port.
+async fn start(host: &Host) -> Result<u16, TaskError> {
+    let port = port(host).map_err(TaskError::io("looking for a port"))?;
+    let mut server = Command::new(host.file(SERVER));
+    server.args(["-s", "-g", "-E", "-K", "30", "-p", &port.to_string()]);
+    server.arg("-r").arg(host.file(HOST_KEY)).arg("-P").arg(host.file(PID));
+    // It goes into the background once it listens; what it says goes to the console.
+    let status = timeout(PATIENCE, server.stdin(Stdio::null()).status()).await;
+    let status = status.map_err(|_| TaskError::failed("the SSH server does not start"))?;
+    let status = status.map_err(TaskError::io("starting the SSH server"))?;
+    if status.success() { Ok(port) } else { Err(TaskError::failed(format!("the SSH server ended with {status}"))) }
+}
+
+/// Made-up machines share one kernel, and so its ports.
+fn port(host: &Host) -> io::Result<u16> {
+    if host.is_real() {
+        return Ok(PORT);
     }
-    answers().await?;
-    let host_key = fingerprint(&public)?;
-    say(format_args!("SSH: ssh root@{address}, host key {host_key}"));
-    Ok(OpenSshResult { address: SocketAddr::new(address, PORT).to_string(), host_key })
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// The address from which this machine speaks to its rack: where it can be reached.
@@ -83,9 +94,9 @@ fn own_address(cmdline: &str) -> Result<IpAddr, TaskError> {
     socket.map(|own| own.ip()).map_err(TaskError::io("looking for the address of this machine"))
 }
 
-fn put_keys(keys: &[String]) -> io::Result<()> {
-    let folder = Path::new(HOME).join(".ssh");
-    for path in [&folder, Path::new(FOLDER)] {
+fn put_keys(host: &Host, keys: &[String]) -> io::Result<()> {
+    let folder = host.file(HOME).join(".ssh");
+    for path in [&folder, &host.file(FOLDER)] {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     }
     let mut text = keys.join("\n");
@@ -97,19 +108,21 @@ fn put_keys(keys: &[String]) -> io::Result<()> {
 }
 
 /// The line of the public key; the key is made if there is none yet.
-async fn host_key() -> Result<String, TaskError> {
-    if !Path::new(HOST_KEY).exists() {
-        said(&["-t", "ed25519", "-f", HOST_KEY]).await?;
+async fn host_key(host: &Host) -> Result<String, TaskError> {
+    if !host.file(HOST_KEY).exists() {
+        said(host, &["-t", "ed25519"]).await?;
     }
-    let said = said(&["-y", "-f", HOST_KEY]).await?;
+    let said = said(host, &["-y"]).await?;
     let text = String::from_utf8_lossy(&said.stdout);
     let line = text.lines().find(|line| line.starts_with("ssh-ed25519 "));
     line.map(str::to_owned).ok_or_else(|| TaskError::failed("the host key cannot be read back"))
 }
 
-async fn said(arguments: &[&str]) -> Result<Output, TaskError> {
-    let work = Command::new(KEY_MAKER).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(PATIENCE, work).await.map_err(|_| TaskError::failed("the host key takes too long"))?;
+async fn said(host: &Host, arguments: &[&str]) -> Result<Output, TaskError> {
+    let mut maker = Command::new(host.file(KEY_MAKER));
+    maker.args(arguments).arg("-f").arg(host.file(HOST_KEY)).stdin(Stdio::null()).kill_on_drop(true);
+    let output =
+        timeout(PATIENCE, maker.output()).await.map_err(|_| TaskError::failed("the host key takes too long"))?;
     let output = output.map_err(TaskError::io("making the host key"))?;
     if output.status.success() {
         return Ok(output);
@@ -119,18 +132,19 @@ async fn said(arguments: &[&str]) -> Result<Output, TaskError> {
 }
 
 /// Does the server run already? A task that is handed out again only brings new keys.
-fn runs() -> bool {
-    let pid = fs::read_to_string(PID).unwrap_or_default();
-    let name = pid.trim().parse::<u32>().ok().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+fn runs(host: &Host) -> bool {
+    let pid = fs::read_to_string(host.file(PID)).unwrap_or_default();
+    let comm = |pid: u32| fs::read_to_string(host.proc(format!("{pid}/comm"))).ok();
+    let name = pid.trim().parse().ok().and_then(comm);
     name.is_some_and(|name| name.trim() == "dropbear")
 }
 
 /// Waits until the server says what it is.
-async fn answers() -> Result<(), TaskError> {
+async fn answers(port: u16) -> Result<(), TaskError> {
     let start = Instant::now();
     let mut failures = 0;
     loop {
-        let why = match timeout(PATIENCE, banner()).await {
+        let why = match timeout(PATIENCE, banner(port)).await {
             Ok(Ok(true)) => return Ok(()),
             Ok(Ok(false)) => "what answers is no SSH server".to_owned(),
             Ok(Err(error)) => error.to_string(),
@@ -144,8 +158,8 @@ async fn answers() -> Result<(), TaskError> {
     }
 }
 
-async fn banner() -> io::Result<bool> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).await?;
+async fn banner(port: u16) -> io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     let mut said = [0; BANNER.len()];
     stream.read_exact(&mut said).await?;
     Ok(said == BANNER)

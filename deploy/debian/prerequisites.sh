@@ -15,6 +15,8 @@ packages="$packages ipxe openipmi iproute2 util-linux kmod"
 emulator="qemu-system-x86 seabios ovmf ipxe-qemu"
 # images: ephemeral and disk
 packages="$packages mmdebstrap debian-archive-keyring busybox-static cpio zstd xz-utils mtools dosfstools fdisk e2fsprogs grub-common grub-pc-bin"
+# what simulated machines with the real agent have of the ephemeral image
+packages="$packages dropbear-bin"
 # other people's clients, as second opinions
 packages="$packages ipmitool openssh-client freeipmi-tools atftp tftp-hpa udhcpc curl jq python3-venv dnsmasq-base"
 

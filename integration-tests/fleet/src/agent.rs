@@ -139,7 +139,7 @@ impl Agent<'_> {
     /// The machine is to start anew.
     pub async fn run(&mut self, cmdline: &str) -> Result<(), AgentError> {
         let options = Options::parse(cmdline).map_err(AgentError::Cmdline)?;
-        tokio::time::sleep(self.dice.jitter(self.network.pace.of(START))).await;
+        tokio::time::sleep(self.dice.jitter(self.network.pace.of(START)) + self.faults.delay(Stage::Kernel)).await;
         if self.faults.take(|fault| matches!(fault, Fault::DieInBoot).then_some(())).is_some() {
             return Err(AgentError::Died("before it said anything"));
         }

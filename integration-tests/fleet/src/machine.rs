@@ -218,7 +218,7 @@ impl Parts {
 
     async fn program(&self, program: &Program, cmdline: String, mut dice: Dice) -> Ended {
         let restart = dice.jitter(self.network.pace.of(BEFORE_RESTART));
-        tokio::time::sleep(dice.jitter(self.network.pace.of(START))).await;
+        tokio::time::sleep(dice.jitter(self.network.pace.of(START)) + self.faults.delay(Stage::Kernel)).await;
         let (hardware, disks, network, faults) = (&self.hardware, &self.disks, &self.network, &self.faults);
         let seat = Seat { hardware, disks, network, faults };
         match program.run(&cmdline, &seat, dice).await {

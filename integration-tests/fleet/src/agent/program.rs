@@ -1,7 +1,8 @@
 //! The real agent in a simulated machine: the program that goes into the ephemeral image, run beside a folder that stands
 //! for the machine's `/sys`, `/proc` and `/dev`. Its disks are files, so what it did is told by the files alone.
 //!
-//! Needs root (a mount, and a loop device for each partition of an image while the agent runs), `debugfs` and `sfdisk`.
+//! Needs root (a mount, and a loop device for each partition of an image while the agent runs), `debugfs`, `sfdisk` and
+//! dropbear.
 //! The program is in the network namespace of the thread that starts it and speaks from the address that its kernel chooses.
 
 mod files;
@@ -198,10 +199,11 @@ impl Program {
         let file = OpenOptions::new().create(true).append(true).open(log.path());
         let file = file.map_err(ProgramError::io(format!("opening {}", log.path().display())))?;
         let other = file.try_clone().map_err(ProgramError::io("opening the agent's log"))?;
-        // What it mounts is its own, and goes with it; and it goes with us.
+        // What it mounts and starts is its own, and goes with it; and it goes with us.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private", "--"])
+            .args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private"])
+            .args(["--pid", "--fork", "--kill-child", "--"])
             .arg(&spec.binary)
             .arg("--root")
             .arg(&spec.dir)

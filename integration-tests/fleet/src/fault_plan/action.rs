@@ -331,6 +331,7 @@ impl std::str::FromStr for StageWord {
         const WORDS: Table<Stage> = Table(&[
             ("self-test", Stage::SelfTest),
             ("net-boot", Stage::NetBoot),
+            ("kernel", Stage::Kernel),
             ("task", Stage::Task),
             ("system", Stage::System),
         ]);

@@ -80,6 +80,8 @@ pub enum Stage {
     SelfTest,
     /// Network boot.
     NetBoot,
+    /// The start of the ephemeral environment, before its agent says anything.
+    Kernel,
     /// Each task of the agent.
     Task,
     /// The installed system's start.

@@ -1,4 +1,4 @@
-//! A machine's `/sys`, `/proc` and `/dev` in a folder, as a kernel would show this hardware.
+//! A machine's `/sys`, `/proc` and `/dev` in a folder, as a kernel would show this hardware, and the environment's SSH server.
 
 use std::{
     fmt::Write as _,
@@ -28,6 +28,7 @@ pub(super) async fn build(
         tree.interfaces(&hardware)?;
         tree.gpus(&hardware)?;
         tree.put("proc/cmdline", &cmdline)?;
+        tree.programs()?;
         disks.iter().try_for_each(|disk| tree.disk(disk, &layout))
     });
     let built = built.await.map_err(io::Error::other).flatten();
@@ -40,6 +41,10 @@ pub(super) fn partition_name(disk: &str, number: usize) -> String {
     format!("{disk}{between}{number}")
 }
 
+/// Where Debian has what the ephemeral image has in `/bin`.
+const PROGRAMS: [(&str, &str); 2] =
+    [("bin/dropbear", "/usr/sbin/dropbear"), ("bin/dropbearkey", "/usr/bin/dropbearkey")];
+
 struct Tree(PathBuf);
 
 impl Tree {
@@ -47,6 +52,11 @@ impl Tree {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
         fs::write(path, content)
+    }
+
+    fn programs(&self) -> io::Result<()> {
+        fs::create_dir_all(self.0.join("bin"))?;
+        PROGRAMS.iter().try_for_each(|(name, program)| link(program.into(), &self.0.join(name)))
     }
 
     fn firmware(&self, hardware: &Hardware) -> io::Result<()> {
