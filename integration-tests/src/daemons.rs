@@ -33,7 +33,7 @@ pub struct RegionOptions {
     pub database: Option<String>,
     /// How often the power of machines at rest is asked for.
     pub power_poll_seconds: u32,
-    /// Keys of `[deadlines]` that are not left at the region's own limits, and minutes.
+    /// Keys of `[deadlines]` that are not left at the region's own limits, each in its own unit.
     pub deadlines: Vec<(&'static str, u32)>,
 }
 
@@ -67,7 +67,7 @@ impl Region {
             config.push_str(&format!("database = \"{url}\"\n"));
         }
         config.push_str("[deadlines]\n");
-        config.extend(options.deadlines.iter().map(|(key, minutes)| format!("{key} = {minutes}\n")));
+        config.extend(options.deadlines.iter().map(|(key, limit)| format!("{key} = {limit}\n")));
         fs::create_dir_all(dir.join("data")).map_err(LabError::io("cannot make the region's folder"))?;
         fs::write(dir.join("region.toml"), config).map_err(LabError::io("cannot write region.toml"))?;
         let mut command = net.command(binary("farrier-region")?);

@@ -67,16 +67,18 @@ impl Who {
                 let point = point.parse::<rack::Point>().expect("it is of the list");
                 point.works().iter().map(|work| work.as_str()).collect()
             }
-            Self::Agent => agent_contexts(point.parse().expect("it is of the list"), state).to_vec(),
+            Self::Agent => agent_contexts(point.parse().expect("it is of the list"), state),
         }
     }
 }
 
 /// The tasks that agents do.
-const TASKS: &[&str] = &["inventory", "write-image", "erase", "power-off", "run-scripts"];
+const TASKS: &[&str] = &["inventory", "write-image", "erase", "power-off", "run-scripts", "open-ssh"];
 
 fn agent_contexts(point: agent::Point, state: State) -> Vec<&'static str> {
     match point {
+        // Nothing is booted in order to leave rescue.
+        agent::Point::HelloAnswered if state == State::ExitingRescue => Vec::new(),
         agent::Point::HelloAnswered => vec![state.as_str()],
         agent::Point::TaskReceived | agent::Point::WorkDone | agent::Point::Reported => TASKS.to_vec(),
         agent::Point::ImageWriting | agent::Point::ImageWritten | agent::Point::SeedLaid => vec!["write-image"],
@@ -137,22 +139,9 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Working states that no wave leads through yet, and what stands in for the matrix there.
-pub(crate) const UNPLAYED: &[(State, &str)] = &[
-    (
-        State::EnteringRescue,
-        "its steps but the last are those of deploying, which are played; scenarios 25 and 26 play the way in",
-    ),
-    (
-        State::ExitingRescue,
-        "its steps are the last ones of deploying, which are played; scenarios 25 and 26 play the way out",
-    ),
-];
-
-/// The states in which the engine works, of those that waves lead through.
+/// The states in which the engine works.
 pub(crate) fn working_states() -> Vec<State> {
-    let played = |state: &&State| !UNPLAYED.iter().any(|(unplayed, _)| unplayed == *state);
-    State::ALL.iter().filter(|s| s.class() == Class::Working).filter(played).copied().collect()
+    State::ALL.iter().filter(|s| s.class() == Class::Working).copied().collect()
 }
 
 const REGION_ORDER: &[&str] = &[

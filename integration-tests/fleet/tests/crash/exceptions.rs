@@ -27,9 +27,12 @@ impl Exception {
     }
 }
 
-const ALL: &[&str] = &["commissioning", "testing", "deploying", "releasing"];
-const COMMISSIONED: &[&str] = &["testing", "deploying", "releasing"];
-const NO_INSTALLATION: &[&str] = &["commissioning", "testing", "releasing"];
+const ALL: &[&str] = &["commissioning", "testing", "deploying", "releasing", "entering-rescue", "exiting-rescue"];
+const COMMISSIONED: &[&str] = &["testing", "deploying", "releasing", "entering-rescue", "exiting-rescue"];
+const NO_INSTALLATION: &[&str] = &["commissioning", "testing", "releasing", "entering-rescue", "exiting-rescue"];
+const NO_WIPE: &[&str] = &["testing", "deploying", "entering-rescue", "exiting-rescue"];
+const NO_TESTS: &[&str] = &["deploying", "releasing", "entering-rescue", "exiting-rescue"];
+const NO_LOGIN: &[&str] = &["testing", "deploying", "releasing", "exiting-rescue"];
 
 const fn region(points: &'static [&'static str], states: &'static [&'static str], reason: &'static str) -> Exception {
     Exception { who: Who::Region, points, contexts: &[], states, reason }
@@ -69,6 +72,12 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         NO_INSTALLATION,
         "a system phones home while its deployment waits for it, else it is refused before the point",
     ),
+    region(
+        &["hello-committed"],
+        &["exiting-rescue"],
+        "only if rescue was aborted while the machine booted, by the same code as in entering-rescue: else its agent said \
+         hello on the way in, and one of a machine that started anew is refused before the point",
+    ),
     rack(COMMANDS, &["probe-bmc", "ensure-bmc-account"], COMMISSIONED, "commands of commissioning alone"),
     rack(
         &["account-named", "account-password-set", "account-granted", "account-enabled"],
@@ -97,13 +106,19 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     ),
     rack(RELAYS, &["enlist"], ALL, "an agent enlists a machine that nobody boots for work"),
     rack(RELAYS, &["phone-home"], NO_INSTALLATION, "only a system that was just installed phones home"),
+    rack(
+        &["relay-answered"],
+        &["hello"],
+        &["exiting-rescue"],
+        "an agent that says hello so late is refused, but for one whose way in was aborted: the same code as in entering-rescue",
+    ),
     agent(TASKS, &["inventory"], COMMISSIONED, "a task of commissioning"),
     agent(TASKS, &["write-image"], NO_INSTALLATION, "a task of deploying"),
     agent(&["image-writing", "image-written", "seed-laid"], &["write-image"], NO_INSTALLATION, "a task of deploying"),
     agent(
         &["task-received", "work-done", "reported", "erase-begun", "erasing"],
         &["erase"],
-        &["testing", "deploying"],
+        NO_WIPE,
         "disks are erased when a machine is given back",
     ),
     agent(
@@ -112,7 +127,15 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         &["commissioning"],
         "only if scripts are chosen for it, which are run by the same code as the tests of testing",
     ),
-    agent(TASKS, &["run-scripts"], &["deploying", "releasing"], "a task of testing"),
+    agent(TASKS, &["run-scripts"], NO_TESTS, "a task of testing"),
+    agent(
+        TASKS,
+        &["open-ssh"],
+        &["commissioning"],
+        "only if the machine is to stay up for people, who are let in by the same code as in entering-rescue",
+    ),
+    agent(TASKS, &["open-ssh"], NO_LOGIN, "a task of entering rescue"),
+    agent(TASKS, &["power-off"], &["entering-rescue"], "the machine stays on"),
     agent(
         &["task-received", "work-done", "reported", "erase-begun", "erasing"],
         &["erase"],

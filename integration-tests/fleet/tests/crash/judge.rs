@@ -66,8 +66,10 @@ impl Judge {
         if state == State::Deploying {
             self.follow(State::Allocated);
         }
+        let came_from = self.path.iter().rev().find(|(_, to)| *to == State::EnteringRescue).map(|(from, _)| *from);
         self.follow(state);
-        let goal = EDGES.iter().find(|edge| edge.from == state && edge.on == Event::Done).map(|edge| edge.to);
+        let done = EDGES.iter().find(|edge| edge.from == state && edge.on == Event::Done).map(|edge| edge.to);
+        let goal = if state == State::ExitingRescue { came_from } else { done };
         self.follow(goal.expect("work may end well"));
     }
 
@@ -84,15 +86,24 @@ impl Judge {
         Ok(())
     }
 
-    /// It has come out of a working state, in which its agent died `boots` times and had to be booted anew. `button`:
-    /// somebody had switched it on.
-    pub(crate) fn has_worked(&mut self, member: &Member, state: State, boots: u64, button: bool) -> anyhow::Result<()> {
+    /// It has come out of a working state, in which its agent, maybe the `real` one, died `boots` times and had to be booted
+    /// anew. `button`: somebody had switched it on.
+    pub(crate) fn has_worked(
+        &mut self,
+        member: &Member,
+        state: State,
+        real: bool,
+        boots: u64,
+        button: bool,
+    ) -> anyhow::Result<()> {
         let now = Rest::of(member);
         let then = std::mem::replace(&mut self.rest, now.clone());
-        let disks = u64::try_from(now.disks.len()).unwrap_or(u64::MAX);
+        // The files of a machine with the real agent do not tell that a blank disk was wiped.
+        let told = |disk: &&Disk| !real || disk.content != Content::Blank;
+        let wiped = u64::try_from(then.disks.iter().filter(told).count()).unwrap_or(u64::MAX);
         let (deploying, releasing) = (state == State::Deploying, state == State::Releasing);
         let installs = u64::from(deploying);
-        let wipes = if releasing { disks } else { 0 };
+        let wipes = if releasing { wiped } else { 0 };
         let starts = 1 + u64::from(deploying);
         for (what, then, now, least, more) in [
             ("installations", then.installs, now.installs, installs, boots * installs),
@@ -112,6 +123,8 @@ impl Judge {
             ("what they did before", now.disks == then.disks)
         };
         ensure!(right, "after {state} its disks must hold {expected}: {:?}", now.disks);
+        let on = matches!(self.state(), State::Deployed | State::Rescue);
+        ensure!(member.chassis.is_on() == on, "after {state} its power must be {}", if on { "on" } else { "off" });
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use farrier_region::domain::lifecycle::State;
 use nix::sys::resource::{Resource, setrlimit};
 
 use self::{
-    cells::{Cell, Who, working_states},
+    cells::{Cell, Who},
     stage::Stage,
     wave::{Score, Wave},
 };
@@ -46,18 +46,33 @@ fn nothing_is_lost_or_done_twice_on_postgresql() {
     play("postgres", true);
 }
 
-/// The states of a life, in order. A machine that is tested comes back to where it was.
-const STATES: [State; 4] = [State::Commissioning, State::Testing, State::Deploying, State::Releasing];
+/// The states of a life, in order. A machine that is tested or rescued comes back to where it was.
+const STATES: [State; 6] = [
+    State::Commissioning,
+    State::Testing,
+    State::Deploying,
+    State::EnteringRescue,
+    State::ExitingRescue,
+    State::Releasing,
+];
 
-/// Plays all parts beside each other, each with a region, a rack and a fleet of its own, for one program dies in each: whoever
-/// suffers from it waits longer each time, so one at a time is quicker.
+/// Who is to die, and in which states. Whoever suffers from a death waits longer each time, so it is quicker to have the same
+/// program die in several parts; a rack's deaths cost most.
+const PARTS: [(Who, &[State]); 4] = [
+    (Who::Region, &STATES),
+    (Who::Rack, &[State::Commissioning, State::Testing]),
+    (Who::Rack, &[State::Deploying, State::EnteringRescue, State::ExitingRescue, State::Releasing]),
+    (Who::Agent, &STATES),
+];
+
+/// Plays all parts beside each other, each with a region, a rack and a fleet of its own.
 fn play(label: &'static str, postgres: bool) {
     farrier_common::tls::install_provider();
     // Who dies leaves no core: hundreds do.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).unwrap();
     // Daemons end with the thread that started them, so each part has one thread from its start to its end.
     let parts = thread::scope(|scope| {
-        let parts = Who::ALL.map(|who| scope.spawn(move || part(label, postgres, who)));
+        let parts = PARTS.map(|(who, states)| scope.spawn(move || part(label, postgres, who, states)));
         parts.map(|part| part.join().unwrap())
     });
     let mut score = Score::default();
@@ -75,10 +90,10 @@ fn play(label: &'static str, postgres: bool) {
     assert!(excepted.is_empty(), "{label}: hit, though exceptions say it cannot be:{}", lines(&excepted));
 }
 
-fn part(label: &'static str, postgres: bool, who: Who) -> anyhow::Result<Score> {
+fn part(label: &'static str, postgres: bool, who: Who, states: &'static [State]) -> anyhow::Result<Score> {
     let (simulated, real) = if who == Who::Agent { (0, REAL) } else { (2 * GROUP + SPARE, 0) };
     let mut stage = Stage::start(label, postgres, u32::try_from(simulated)?, u32::try_from(real)?)?;
-    let mut score = Score::default();
+    let mut score = Score::of(states);
     let lived = match who {
         Who::Region | Who::Rack => daemon(&mut stage, &mut score, who),
         Who::Agent => real_agents(&mut stage, &mut score),
@@ -87,8 +102,9 @@ fn part(label: &'static str, postgres: bool, who: Who) -> anyhow::Result<Score> 
     if judged.is_err() {
         stage.show_logs();
     }
-    stage.say(&format!("the end of the {}'s part", who.as_str()));
-    judged.with_context(|| format!("while the {} died", who.as_str())).map(|()| score)
+    let part = format!("the {}'s part from {} on", who.as_str(), states[0]);
+    stage.say(&format!("the end of {part}"));
+    judged.with_context(|| part).map(|()| score)
 }
 
 /// Lives of machines until a daemon has died everywhere.
@@ -112,7 +128,7 @@ fn daemon(stage: &mut Stage, score: &mut Score, who: Who) -> anyhow::Result<()> 
         {
             Wave { stage, score, state: State::Commissioning, who: group, dies }.play()?;
         }
-        if working_states().into_iter().all(|state| score.left(who, state, true).is_empty()) {
+        if STATES.into_iter().all(|state| score.left(who, state, true).is_empty()) {
             break;
         }
     }
@@ -121,16 +137,23 @@ fn daemon(stage: &mut Stage, score: &mut Score, who: Who) -> anyhow::Result<()> 
 
 /// Has a group something to do in a state: cells to hit, or its own way to go?
 fn goes(stage: &Stage, score: &Score, who: Who, state: State, group: &[usize]) -> bool {
-    let now = stage.subjects[group[0]].judge.state();
+    let (now, first) = (stage.subjects[group[0]].judge.state(), group[0] == 0);
     let wants = |state, fresh| !score.left(who, state, fresh).is_empty();
+    let rescue = || wants(State::EnteringRescue, false) || wants(State::ExitingRescue, false);
     if state == State::Deploying {
-        now == State::Ready && (wants(state, false) || (wants(State::Releasing, false) && group[0] == 0))
+        let later = || rescue() || wants(State::Releasing, false);
+        now == State::Ready && (wants(state, false) || (first && later()))
     } else if state == State::Testing {
         now == State::Ready && wants(state, false)
+    } else if state == State::EnteringRescue {
+        now == State::Deployed && rescue()
+    } else if state == State::ExitingRescue {
+        now == State::Rescue
     } else if state == State::Releasing {
         now == State::Deployed
     } else {
-        (now == State::New && (group[0] == 0 || wants(state, true))) || (now == State::Ready && wants(state, false))
+        let begins = first || wants(state, true) || !score.states.contains(&state);
+        (now == State::New && begins) || (now == State::Ready && wants(state, false))
     }
 }
 
@@ -139,15 +162,23 @@ fn real_agents(stage: &mut Stage, score: &mut Score) -> anyhow::Result<()> {
     let group: Vec<usize> = (0..REAL).collect();
     for _ in 0..2 {
         for state in STATES {
-            let some = agents::deal(stage, score, state, &group);
-            if state == State::Testing && !some {
+            let wants = |state| !score.left(Who::Agent, state, true).is_empty();
+            let goes = if state == State::EnteringRescue {
+                wants(state) || wants(State::ExitingRescue)
+            } else if state == State::ExitingRescue {
+                stage.subjects[0].judge.state() == State::Rescue
+            } else {
+                state != State::Testing || wants(state)
+            };
+            if !goes {
                 continue;
             }
+            agents::deal(stage, score, state, &group);
             let before = agents::hits(stage, &group);
             Wave { stage, score, state, who: &group, dies: None }.play()?;
-            agents::count(stage, score, state, &group, &before);
+            agents::count(stage, score, state, &group, &before)?;
         }
-        if working_states().into_iter().all(|state| score.left(Who::Agent, state, true).is_empty()) {
+        if STATES.into_iter().all(|state| score.left(Who::Agent, state, true).is_empty()) {
             break;
         }
     }

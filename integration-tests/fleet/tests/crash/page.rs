@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs};
 use farrier_integration_tests::binaries::repository;
 
 use crate::{
-    cells::{Cell, UNPLAYED, Who, working_states},
+    cells::{Cell, Who, working_states},
     exceptions::EXCEPTIONS,
 };
 
@@ -30,9 +30,6 @@ pub(crate) fn page() -> String {
         all.len(),
         all.len() - excepted
     );
-    for (state, instead) in UNPLAYED {
-        let _ = writeln!(page, "\nNot in the matrix yet: {state}; {instead}.");
-    }
     for who in Who::ALL {
         let meanings = meanings(who);
         let _ = writeln!(

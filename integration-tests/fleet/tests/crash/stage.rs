@@ -44,6 +44,8 @@ const FIRMWARES: [&str; 2] = ["bios-ipxe", "uefi"];
 const DISKS: [u64; 2] = [512 << 20, 1 << 30];
 /// What somebody left on the disks.
 const LEFTOVERS: u64 = 77;
+/// Seconds that a machine has to switch itself off: more than [`crate::wave::SLOW`].
+const GRACE: u32 = 6;
 const SIGABRT: i32 = 6;
 
 /// Everything that lives.
@@ -96,7 +98,9 @@ impl Stage {
         let postgres = postgres.then(|| lab.start_postgres()).transpose()?;
         let database = postgres.as_ref().map(Postgres::url);
         // Whoever asks a BMC at rest would blur for what a rack died.
-        let options = RegionOptions { database, power_poll_seconds: 86_400, deadlines: Vec::new() };
+        // And a machine whose agent died in the end is not to be waited for.
+        let deadlines = vec![("power_off_grace_seconds", GRACE)];
+        let options = RegionOptions { database, power_poll_seconds: 86_400, deadlines };
         let mini = (real > 0).then(|| disk_image(System::Mini)).transpose()?;
         let site = site(&lab, &options, mini.as_deref())?;
         let (population, plans) = population(&lab, &cave, simulated, real, mini.as_deref())?;

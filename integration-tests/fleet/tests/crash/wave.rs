@@ -8,7 +8,12 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use farrier_common::clock::Timestamp;
 use farrier_fleet::{
+    chassis::Cause,
     drive::{DriveError, Region},
+    machine::{
+        brain::Whereabouts,
+        fault::{Fault, Stage as Doing},
+    },
     population::Member,
 };
 use farrier_integration_tests::{
@@ -28,6 +33,8 @@ use crate::{
 /// A cell that is not hit for so long gives way to the next one, and has its turn again later. Each time that nothing came
 /// of it the wait doubles: whoever dies all the time lets nobody get anywhere.
 const STALLED: Duration = Duration::from_secs(6);
+/// So long a machine that starts anew in rescue takes to say so: longer than daemons take to be told where to die.
+pub(crate) const SLOW: Duration = Duration::from_secs(4);
 /// A rack that was started is there after that.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Works that also happen just after the state: they count while nobody has left it.
@@ -37,6 +44,8 @@ const DAEMONS: [Who; 2] = [Who::Region, Who::Rack];
 /// What was hit so far.
 #[derive(Default)]
 pub(crate) struct Score {
+    /// In which states somebody is to die.
+    pub(crate) states: &'static [State],
     pub(crate) hit: BTreeSet<Cell>,
     pub(crate) deaths: usize,
     /// Excepted cells are tried in turn when nothing else is left.
@@ -44,11 +53,17 @@ pub(crate) struct Score {
 }
 
 impl Score {
+    /// Of a part in which somebody is to die in these states.
+    pub(crate) fn of(states: &'static [State]) -> Self {
+        Self { states, ..Self::default() }
+    }
+
     /// What is still to be hit by someone in a state. `fresh`: by machines on whose BMC Farrier has no account yet.
     pub(crate) fn left(&self, who: Who, state: State, fresh: bool) -> Vec<Cell> {
         let mut left: Vec<_> = Cell::all()
             .into_iter()
-            .filter(|c| c.who == who && c.state == state && c.exception().is_none() && !self.hit.contains(c))
+            .filter(|c| c.who == who && c.state == state && self.states.contains(&state))
+            .filter(|c| c.exception().is_none() && !self.hit.contains(c))
             .filter(|c| fresh || !c.is_about_accounts())
             .collect();
         left.sort_by_key(|cell| cell.turn());
@@ -57,6 +72,9 @@ impl Score {
 
     /// The cells to try in a wave, in order.
     fn queue(&mut self, who: Who, state: State, fresh: bool) -> VecDeque<Cell> {
+        if !self.states.contains(&state) {
+            return VecDeque::new();
+        }
         let left = self.left(who, state, fresh);
         if !left.is_empty() {
             return left.into();
@@ -98,6 +116,7 @@ impl Wave<'_> {
             subject.judge.has_rested(&subject.member).with_context(|| subject.name.clone())?;
         }
         let fresh = self.each().any(|subject| subject.judge.state() == State::New);
+        let buttons = self.press()?;
         let mut queues = DAEMONS.map(|who| {
             let cells = if self.dies == Some(who) { self.score.queue(who, state, fresh) } else { VecDeque::new() };
             Queue { cells, ..Queue::default() }
@@ -107,7 +126,6 @@ impl Wave<'_> {
         }
         self.stage.say(&format!("wave: {label}"));
         let boots: Vec<usize> = self.each().map(|s| s.plan.as_ref().map_or(0, |p| p.hits().len())).collect();
-        let buttons: Vec<bool> = self.each().enumerate().map(|(n, s)| n % 2 == 0 && pressed(s, state)).collect();
         let mut verbs: Vec<_> = members.iter().map(|n| self.verb(*n)).collect();
         let mut deaths = Vec::new();
         let played = wait::until(&label, LIMIT, || {
@@ -117,10 +135,12 @@ impl Wave<'_> {
             bail!("{error}\n{}", self.explain());
         }
         self.count(&deaths);
+        self.each().for_each(|subject| subject.member.faults.clear());
         for ((n, before), button) in members.iter().zip(boots).zip(buttons) {
             let subject = &mut self.stage.subjects[*n];
             let again = subject.plan.as_ref().map_or(0, |p| p.hits().len()) - before;
-            let judged = subject.judge.has_worked(&subject.member, state, again as u64, button);
+            let real = subject.plan.is_some();
+            let judged = subject.judge.has_worked(&subject.member, state, real, again as u64, button);
             judged.with_context(|| format!("{} ({})", subject.name, subject.member.vendor.name))?;
         }
         Ok(())
@@ -128,6 +148,18 @@ impl Wave<'_> {
 
     fn each(&self) -> impl Iterator<Item = &Subject> {
         self.who.iter().map(|n| &self.stage.subjects[*n])
+    }
+
+    /// Every other machine is not as its work expects it. Tells which were switched on.
+    fn press(&self) -> anyhow::Result<Vec<bool>> {
+        let off = matches!(self.state, State::Commissioning | State::Testing | State::Deploying);
+        let pressed: Vec<&Member> = self.each().step_by(2).map(|subject| &subject.member).collect();
+        if off {
+            pressed.iter().for_each(|member| member.switch_on());
+        } else if self.state == State::ExitingRescue && self.dies.is_some() {
+            start_anew(&pressed)?;
+        }
+        Ok(self.who.iter().enumerate().map(|(n, _)| off && n % 2 == 0).collect())
     }
 
     /// Asks for the work. Whoever is not answered asks again, with the same request.
@@ -234,13 +266,17 @@ impl Wave<'_> {
     }
 }
 
-/// Some machines are on when work begins, so that they have to be switched off first.
-fn pressed(subject: &Subject, state: State) -> bool {
-    let off = matches!(state, State::Commissioning | State::Testing | State::Deploying);
-    if off {
-        subject.member.switch_on();
+/// Machines in rescue start anew, and their agents say hello when they are no longer wanted.
+fn start_anew(members: &[&Member]) -> anyhow::Result<()> {
+    for member in members {
+        member.faults.arm(Fault::Delay { stage: Doing::Kernel, by: SLOW }, u32::MAX);
+        member.chassis.reset(Cause::Button);
     }
-    off
+    for (what, booted) in [("the machines' resets", false), ("the rescue environment anew", true)] {
+        let so = |member: &&Member| (*member.whereabouts.borrow() == Whereabouts::Agent) == booted;
+        wait::until_true(what, LIMIT, || members.iter().all(so))?;
+    }
+    Ok(())
 }
 
 async fn ask(
@@ -258,6 +294,10 @@ async fn ask(
     } else if state == State::Deploying {
         region.allocate(name).await?;
         region.deploy(name, image).await
+    } else if state == State::EnteringRescue {
+        region.rescue(name).await
+    } else if state == State::ExitingRescue {
+        region.exit_rescue(name).await
     } else {
         region.release(name).await
     }
