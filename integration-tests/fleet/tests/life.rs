@@ -4,32 +4,43 @@
 //! Needs root. The machines are in a network namespace of their own, on the lab's bridge, and ask for addresses through a relay.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use anyhow::ensure;
-use farrier_common::{clock::Clock, hardware::Architecture};
+use anyhow::{Context as _, ensure};
+use farrier_common::{
+    clock::Clock,
+    hardware::{Architecture, BmcProtocol},
+};
 use farrier_fleet::{
     accounts::User,
     boot::{Firmware, Pace},
     cave::Cave,
     fault_plan::FaultPlan,
     http::Depth,
-    population::{self, FirmwareWord, Member, Plan, Population},
+    population::{self, FirmwareWord, Member, Plan, Population, Wiring},
     truth::Fact,
 };
 use farrier_integration_tests::{
     assets::System,
     daemons::RegionOptions,
     lab::{Lab, text},
-    site::Site,
+    site::{Site, word},
+    wait,
 };
 
 const LIMIT: Duration = Duration::from_secs(600);
 const VENDORS: [&str; 5] = ["dell", "hpe", "supermicro", "lenovo", "openbmc"];
 const FIRMWARES: [Firmware; 2] = [Firmware::BiosIpxe, Firmware::UefiPxe(Architecture::Amd64)];
 
+/// How their BMCs are spoken to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Ipmi,
+    Redfish,
+}
+
 /// One machine of each vendor and firmware, switched off.
-fn machines(cave: &Cave) -> Population {
+fn machines(cave: &Cave, by: By) -> Population {
     let plan = Plan {
         machines: u32::try_from(VENDORS.len() * FIRMWARES.len()).unwrap(),
         seed: 1,
@@ -41,7 +52,8 @@ fn machines(cave: &Cave) -> Population {
         depth: Depth::Full,
         clock: Clock::System,
     };
-    Population::raise(&plan, &Cave::wiring(), Some(cave)).unwrap()
+    let redfish = (by == By::Redfish).then(|| BmcProtocol::Redfish.port());
+    Population::raise(&plan, &Wiring { redfish, ..Cave::wiring() }, Some(cave)).unwrap()
 }
 
 /// Everybody on its BMC by slot: name, access and password.
@@ -58,16 +70,18 @@ fn only_ours_is_new(member: &Member, before: &[(String, String)]) -> bool {
     after.len() == before.len() && matches!(changed[..], [((name, _), _)] if name == "maas")
 }
 
-fn commission(lab: &Lab, site: &Site, member: &Member, name: &str) -> anyhow::Result<()> {
+fn commission(lab: &Lab, site: &Site, member: &Member, name: &str, by: By) -> anyhow::Result<()> {
     let factory = &member.vendor.accounts.factory;
     let password = text(&lab.write(&format!("{name}.bmc"), &factory.password)?);
     let bmc = member.bmc.to_string();
     let given = ["--bmc-address", &bmc, "--bmc-user", &factory.name, "--bmc-password-file", &password];
-    site.admin.run(&[&["machine", "commission", name][..], &given].concat())?;
+    let protocol = ["--bmc-protocol", "redfish"];
+    let protocol = if by == By::Redfish { &protocol[..] } else { &[] };
+    site.admin.run(&[&["machine", "commission", name][..], &given, protocol].concat())?;
     Ok(())
 }
 
-fn live(lab: &Lab, members: &[Member]) -> anyhow::Result<()> {
+fn live(lab: &Lab, members: &[Member], by: By) -> anyhow::Result<()> {
     let site = Site::start(lab, &RegionOptions::default(), System::Mini)?;
     members.iter().for_each(Member::switch_on);
     let names: Vec<String> =
@@ -78,7 +92,7 @@ fn live(lab: &Lab, members: &[Member]) -> anyhow::Result<()> {
         names.iter().try_for_each(|n| site.admin.run(&[&["machine", verb[0], n], &verb[1..]].concat()).map(|_| ()))
     };
 
-    members.iter().zip(&names).try_for_each(|(m, n)| commission(lab, &site, m, n))?;
+    members.iter().zip(&names).try_for_each(|(m, n)| commission(lab, &site, m, n, by))?;
     all_reach("ready")?;
     each(&["allocate"])?;
     each(&["deploy", "--image", System::Mini.name()])?;
@@ -100,18 +114,64 @@ fn live(lab: &Lab, members: &[Member]) -> anyhow::Result<()> {
         ensure!(!member.holds_image(), "{vendor}: a disk still holds the image");
         ensure!(only_ours_is_new(member, before), "{vendor}: other accounts changed");
     }
+    if by == By::Redfish {
+        certificates(lab, &site, members, &names)?;
+    }
     Ok(())
 }
 
-#[test]
-fn machines_of_every_vendor_live_beside_the_real_daemons() {
+/// A certificate that changes is an alarm, until an admin sets the BMC again.
+fn certificates(lab: &Lab, site: &Site, members: &[Member], names: &[String]) -> anyhow::Result<()> {
+    let (member, name) = (members.first().context("a machine")?, names.first().context("its name")?);
+    let shown = |name: &str| -> anyhow::Result<String> { Ok(word(&site.machine(name)?["bmc"], "certificate_sha256")) };
+    let before = shown(name)?;
+    ensure!(before.len() == 64, "{before:?} is no fingerprint");
+    let taken = names.iter().map(|n| shown(n)).collect::<anyhow::Result<HashSet<_>>>()?;
+    ensure!(taken.len() == names.len(), "every BMC has a certificate of its own");
+    member.tls.as_ref().context("HTTPS")?.renew();
+    let alarm = |what: &str| -> anyhow::Result<bool> { Ok(site.explain(name)?.to_string().contains(what)) };
+    wait::until_true("the alarm of a machine at rest", LIMIT, || alarm("bmc-certificate: ").unwrap_or_default())?;
+    let ons = member.truth.of(Fact::PowerOn);
+    site.admin.run(&["machine", "commission", name])?;
+    site.reaches(name, "failed-commissioning", LIMIT)?;
+    let (machine, explained) = (site.machine(name)?, site.explain(name)?);
+    ensure!(
+        word(&explained["why"], "reason_code") == "bmc-certificate" && word(&machine, "reason").contains(&before),
+        "{machine}"
+    );
+    let (_, refused) = site.admin.refused(&["machine", "power", "on", name])?;
+    ensure!(refused.contains("certificate has changed"), "{refused}");
+    ensure!(member.truth.of(Fact::PowerOn) == ons, "switched although nobody knows whom");
+    commission(lab, site, member, name, By::Redfish)?;
+    site.reaches(name, "ready", LIMIT)?;
+    ensure!(
+        shown(name)? != before && member.truth.of(Fact::AccountMade) == 1,
+        "the new one is known, the account is as it was"
+    );
+
+    site.admin.run(&["machine", "delete", name])?;
+    ensure!(member.truth.of(Fact::AccountRemoved) == 1, "our account is given back");
+    Ok(())
+}
+
+fn lives(by: By) {
     let lab = Lab::new().expect("this host can hold a virtual lab");
     let cave = Cave::beside(&lab).unwrap();
-    let fleet = machines(&cave);
-    if let Err(error) = live(&lab, fleet.members()) {
+    let fleet = machines(&cave, by);
+    if let Err(error) = live(&lab, fleet.members(), by) {
         for member in fleet.members() {
             println!("{} {}: {:?}", member.vendor.name, member.mac, member.truth.snapshot());
         }
         panic!("{error:#}");
     }
+}
+
+#[test]
+fn machines_of_every_vendor_live_beside_the_real_daemons() {
+    lives(By::Ipmi);
+}
+
+#[test]
+fn machines_of_every_vendor_live_by_redfish() {
+    lives(By::Redfish);
 }

@@ -84,7 +84,13 @@ impl<'a> Client<'a> {
 
     /// Logs in.
     pub(super) async fn open(bmc: &'a Redfish) -> Result<Self, BmcError> {
+        Self::open_until(bmc, Instant::now() + bmc.limits.whole).await
+    }
+
+    /// Logs in, for work that has to end earlier than others.
+    pub(super) async fn open_until(bmc: &'a Redfish, deadline: Instant) -> Result<Self, BmcError> {
         let mut client = Self::meet(bmc).await?;
+        client.deadline = client.deadline.min(deadline);
         client.log_in().await?;
         Ok(client)
     }

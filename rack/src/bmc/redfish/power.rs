@@ -31,7 +31,8 @@ pub(super) async fn set(bmc: &Redfish, wanted: PowerState, commanded: &(impl Fn(
     let mut said = String::from("the BMC accepted the command");
     loop {
         let outcome = async {
-            let mut client = Client::open(bmc).await?;
+            // The last look may begin just before the deadline.
+            let mut client = Client::open_until(bmc, deadline + bmc.limits.connect).await?;
             let outcome = drive(&mut client, bmc, wanted, (deadline, commanded), &mut said).await;
             client.close().await;
             outcome
