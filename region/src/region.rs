@@ -35,7 +35,7 @@ use crate::{
 
 /// How long calls and ticks under way may take when the region stops.
 const GRACE: Duration = Duration::from_secs(20);
-/// How often old requests and boot steps are forgotten, and when they are old.
+/// How often old requests, boot steps and the like are forgotten, and when they are old.
 const PRUNE: Duration = Duration::from_secs(3600);
 /// Between two times that it is written which agents were heard.
 const HEARD: Duration = Duration::from_secs(10);
@@ -233,6 +233,9 @@ async fn prune(
         }
         if let Err(e) = store.requests_prune(now - REQUESTS_KEPT).await {
             tracing::warn!(error = %e, "old requests could not be forgotten");
+        }
+        if let Err(e) = store.live_tokens_prune(now).await {
+            tracing::warn!(error = %e, "old tokens of live machines could not be forgotten");
         }
         if let Err(e) = store.steps_prune(now - STEPS_KEPT).await {
             tracing::warn!(error = %e, "old boot steps could not be forgotten");

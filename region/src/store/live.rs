@@ -43,6 +43,18 @@ impl Store {
         .await
     }
 
+    /// Forgets tokens that ended before `before`; tells how many.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn live_tokens_prune(&self, before: Timestamp) -> Result<usize> {
+        self.write(move |tx| {
+            let over = live_tokens::table.filter(live_tokens::expires_at.lt(naive(before)));
+            Ok(diesel::delete(over).execute(tx.conn)?)
+        })
+        .await
+    }
+
     /// Whose script has a token of this digest that has not ended?
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+use farrier_common::clock::Clock;
 use farrier_proto::{
     rack,
     v1::{self, MachineState, machines_client::MachinesClient as Machines},
@@ -68,6 +70,32 @@ async fn a_live_machine_is_deployed_at_once_and_tells_its_hardware() {
     let get = v1::GetMachineRequest { machine: "old1".to_owned(), ..Default::default() };
     let seen = machines.get_machine(by(&site.admin, get)).await.unwrap().into_inner();
     assert_eq!(seen.status.unwrap().hardware.unwrap().vendor, "ACME");
+}
+
+#[tokio::test]
+async fn the_token_of_a_script_is_good_for_its_time() {
+    let clock = Clock::manual(Clock::System.now());
+    let site = Site::at(clock.clone()).await;
+    let rack = site.rack("r1").await;
+    let mut machines = Machines::new(site.channel.clone());
+    let told = |token: String| {
+        let (mut client, hardware) = (rack.client.clone(), Some(v1::Hardware::default()));
+        async move {
+            let request = rack::RelayLiveInventoryRequest { token, source_address: String::new(), hardware };
+            client.relay_live_inventory(request).await
+        }
+    };
+    let wrong = v1::AddLiveMachineRequest { token_seconds: 7 * 24 * 3600 + 1, ..live("old1") };
+    refused(machines.add_live_machine(by(&site.admin, wrong)).await, Code::InvalidArgument);
+    let short = v1::AddLiveMachineRequest { token_seconds: 60, ..live("old1") };
+    let added = machines.add_live_machine(by(&site.admin, short)).await.unwrap().into_inner();
+    assert_eq!(added.expires_at.unwrap().seconds - clock.now().timestamp(), 60);
+    clock.advance(TimeDelta::seconds(59));
+    told(token(&added.script)).await.unwrap();
+    assert_eq!(site.app.store.live_tokens_prune(clock.now()).await.unwrap(), 0, "still good");
+    clock.advance(TimeDelta::seconds(1));
+    refused(told(token(&added.script)).await, Code::PermissionDenied);
+    assert_eq!(site.app.store.live_tokens_prune(clock.now() + TimeDelta::seconds(1)).await.unwrap(), 1);
 }
 
 #[tokio::test]
