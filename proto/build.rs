@@ -18,6 +18,7 @@ const FILES: &[&str] = &[
     "farrier/v1/operations.proto",
     "farrier/v1/audit.proto",
     "farrier/v1/layouts.proto",
+    "farrier/v1/bmcs.proto",
     "farrier/agent/v1/agent.proto",
     "farrier/rack/v1/rack.proto",
     "farrier/rack/v1/gateway.proto",

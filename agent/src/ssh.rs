@@ -35,6 +35,8 @@ const FOLDER: &str = "run/ssh";
 const HOST_KEY: &str = "run/ssh/host_key";
 const PID: &str = "run/ssh/pid";
 const PORT: u16 = 22;
+/// Ports that are tried in a made-up machine.
+const PORTS: u32 = 8;
 /// For each of the two programs, and until the server answers.
 const PATIENCE: Duration = Duration::from_secs(20);
 const BETWEEN: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
@@ -66,23 +68,35 @@ pub async fn open(job: &Job, task: &OpenSshTask) -> Result<OpenSshResult, TaskEr
 
 /// Starts the server; tells on which port.
 async fn start(host: &Host) -> Result<u16, TaskError> {
-    let port = port(host).map_err(TaskError::io("looking for a port"))?;
+    if host.is_real() {
+        return serve(host, &PORT.to_string()).await.map(|()| PORT);
+    }
+    // Made-up machines share one kernel, and so its ports: a free one may be somebody else's a moment later.
+    let mut tries = 0;
+    loop {
+        let port = free_port().map_err(TaskError::io("looking for a port"))?;
+        tries += 1;
+        // With an address, so that a port that is taken there is an error; without one IPv6 alone would do.
+        match serve(host, &format!("{}:{port}", Ipv4Addr::UNSPECIFIED)).await {
+            Err(_) if tries < PORTS => {}
+            served => return served.map(|()| port),
+        }
+    }
+}
+
+async fn serve(host: &Host, place: &str) -> Result<(), TaskError> {
     let mut server = Command::new(host.file(SERVER));
-    server.args(["-s", "-g", "-E", "-K", "30", "-p", &port.to_string()]);
+    server.args(["-s", "-g", "-E", "-K", "30", "-p", place]);
     server.arg("-r").arg(host.file(HOST_KEY)).arg("-P").arg(host.file(PID));
     // It goes into the background once it listens; what it says goes to the console.
     let status = timeout(PATIENCE, server.stdin(Stdio::null()).status()).await;
     let status = status.map_err(|_| TaskError::failed("the SSH server does not start"))?;
     let status = status.map_err(TaskError::io("starting the SSH server"))?;
-    if status.success() { Ok(port) } else { Err(TaskError::failed(format!("the SSH server ended with {status}"))) }
+    if status.success() { Ok(()) } else { Err(TaskError::failed(format!("the SSH server ended with {status}"))) }
 }
 
-/// Made-up machines share one kernel, and so its ports.
-fn port(host: &Host) -> io::Result<u16> {
-    if host.is_real() {
-        return Ok(PORT);
-    }
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port())
 }
 
 /// The address from which this machine speaks to its rack: where it can be reached.

@@ -2,6 +2,7 @@
 
 mod allocate;
 mod audit;
+mod bmc;
 mod bulk;
 mod events;
 mod images;
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     /// Machines and their life-cycle.
     #[command(subcommand)]
     Machine(Box<machines::Command>),
+    /// The BMCs of machines, and the accounts on them.
+    #[command(subcommand)]
+    Bmc(bmc::Command),
     /// One verb for many machines, at a bounded pace.
     Bulk(bulk::BulkArgs),
     /// Bulk work as it goes on.
@@ -139,6 +143,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Login(args) => login::login(app, args).await,
         Command::Whoami => login::whoami(app).await,
         Command::Machine(command) => machines::run(app, *command).await,
+        Command::Bmc(command) => bmc::run(app, command).await,
         Command::Bulk(args) => bulk::run(app, args).await,
         Command::Operation(command) => operations::run(app, command).await,
         Command::Watch(args) => events::watch(app, args).await,

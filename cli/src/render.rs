@@ -4,6 +4,7 @@
 //! with hyphens, times are RFC 3339 in UTC.
 
 pub(crate) mod allocations;
+pub(crate) mod bmc;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fleet;

@@ -5,12 +5,14 @@
 //! intents, of the region or of tonic.
 
 pub mod account;
+pub mod discover;
 mod driver;
 pub mod gate;
 pub mod ipmi;
 pub mod power;
 pub mod redfish;
 mod remove;
+mod rotate;
 
 use std::net::SocketAddrV4;
 
@@ -200,16 +202,20 @@ impl Bmcs {
                 let login = Login { suites: self.suites.clone(), ..login.clone() };
                 Driver::Ipmi(Ipmi { login, pace: self.pace, patience, crash })
             }
-            Face::Redfish(https) => Driver::Redfish(Redfish {
-                login: login.clone(),
-                https: https.clone(),
-                limits: self.limits,
-                patience,
-                authorities: self.authorities.clone(),
-                crash,
-            }),
+            Face::Redfish(https) => Driver::Redfish(self.redfish(login, https, self.limits)),
         };
         Ok((turn, driver))
+    }
+
+    fn redfish(&self, login: &Login, https: &Https, limits: Limits) -> Redfish {
+        Redfish {
+            login: login.clone(),
+            https: https.clone(),
+            limits,
+            patience: self.patience,
+            authorities: self.authorities.clone(),
+            crash: self.crash.clone(),
+        }
     }
 
     /// Logs in and asks what it is.
@@ -267,6 +273,25 @@ impl Bmcs {
     pub async fn remove_account(&self, login: &Login, username: &str) -> Result<bool, BmcError> {
         let (_turn, bmc) = self.enter(login).await?;
         bmc.remove_account(username).await
+    }
+
+    /// Gives the account of `login` another password, and proves it by a login. Answers whether it was changed now; otherwise an
+    /// earlier call had got that far.
+    ///
+    /// # Errors
+    /// See [`BmcError`]; `NotConfirmed` if the BMC goes on with the old password, `Refused` if it takes neither.
+    pub async fn change_password(&self, login: &Login, password: &Secret<String>) -> Result<bool, BmcError> {
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.change_password(password).await
+    }
+
+    /// Starts the BMC itself anew; answers when it has taken the command.
+    ///
+    /// # Errors
+    /// See [`BmcError`].
+    pub async fn reset(&self, login: &Login) -> Result<(), BmcError> {
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.reset().await
     }
 
     /// Sets what the firmware boots the next time, once.

@@ -27,6 +27,8 @@ words! {
         AccountGranted = "account-granted",
         /// The account is complete; the login that proves it was not tried.
         AccountEnabled = "account-enabled",
+        /// The BMC took the account's new password; nobody has tried it.
+        PasswordChanged = "password-changed",
         /// A machine's call has arrived; the region does not know of it.
         RelayReceived = "relay-received",
         /// The region has done what the machine asked for; the machine does not know.
@@ -61,6 +63,10 @@ words! {
         EnsureBmcAccount = "ensure-bmc-account",
         /// A command of the region.
         RemoveBmcAccount = "remove-bmc-account",
+        /// A command of the region.
+        ChangeBmcPassword = "change-bmc-password",
+        /// A command of the region.
+        ResetBmc = "reset-bmc",
         /// A command of the region.
         SoftOff = "soft-off",
         /// A call of an agent without a boot.
@@ -101,6 +107,8 @@ impl Point {
                 Work::SetBootDevice,
                 Work::EnsureBmcAccount,
                 Work::RemoveBmcAccount,
+                Work::ChangeBmcPassword,
+                Work::ResetBmc,
                 Work::SoftOff,
             ],
             Self::IntentStored => &[Work::PutIntent, Work::SyncIntents, Work::RemoveIntent],
@@ -108,6 +116,7 @@ impl Point {
             Self::AccountNamed | Self::AccountPasswordSet | Self::AccountGranted | Self::AccountEnabled => {
                 &[Work::EnsureBmcAccount]
             }
+            Self::PasswordChanged => &[Work::ChangeBmcPassword],
             Self::RelayReceived | Self::RelayAnswered => {
                 &[Work::Enlist, Work::Hello, Work::NextTask, Work::Report, Work::PhoneHome]
             }

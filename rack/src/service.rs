@@ -6,7 +6,7 @@ mod status;
 
 use std::{future::Future, time::Duration};
 
-use farrier_common::id::RackId;
+use farrier_common::{id::RackId, secret::Secret};
 use farrier_proto::{
     convert::power_to_wire,
     rack::{self as proto, rack_service_server::RackService, sync_intents_request::Part},
@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use self::server::{ServeError, serve};
 use self::{
-    convert::{Checked as _, Invalid, SnapshotParts},
+    convert::{Checked as _, Invalid, SnapshotParts, ToProbe},
     status::{blob_status, bmc_status, put_status, storage_status},
 };
 use crate::{
@@ -167,10 +167,16 @@ impl RackService for Service {
         &self,
         request: Request<proto::ProbeBmcRequest>,
     ) -> Result<Response<proto::ProbeBmcResponse>, Status> {
-        let login = request.into_inner().bmc.checked("bmc")?;
+        let bmc = request.into_inner().bmc.ok_or_else(|| Invalid::new("bmc", "is required"))?;
+        let bmc = convert::to_probe(bmc, "bmc")?;
         let bmcs = self.bmcs.clone();
-        let probe = self.on_bmc(Work::ProbeBmc, async move { bmcs.probe(&login).await }).await?;
-        Ok(Response::new(convert::probe(probe)))
+        let probing = async move {
+            match bmc {
+                ToProbe::Known(login) => bmcs.probe(&login).await.map(convert::probe),
+                ToProbe::Stranger(stranger) => bmcs.discover(&stranger).await.map(convert::discovery),
+            }
+        };
+        Ok(Response::new(self.on_bmc(Work::ProbeBmc, probing).await?))
     }
 
     async fn get_power(
@@ -223,7 +229,7 @@ impl RackService for Service {
         request: Request<proto::EnsureBmcAccountRequest>,
     ) -> Result<Response<proto::EnsureBmcAccountResponse>, Status> {
         let request = request.into_inner();
-        let account = convert::account(request.username, request.password)?;
+        let account = convert::account(request.username, request.password)?.taking_over(request.take_over);
         let login = request.bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
         let ensured =
@@ -245,6 +251,31 @@ impl RackService for Service {
         let removing = async move { bmcs.remove_account(&login, &request.username).await };
         let removed = self.on_bmc(Work::RemoveBmcAccount, removing).await?;
         Ok(Response::new(proto::RemoveBmcAccountResponse { removed }))
+    }
+
+    async fn change_bmc_password(
+        &self,
+        request: Request<proto::ChangeBmcPasswordRequest>,
+    ) -> Result<Response<proto::ChangeBmcPasswordResponse>, Status> {
+        let request = request.into_inner();
+        let login = request.bmc.checked("bmc")?;
+        // Name and password together are what an account is checked for.
+        let password = Secret::from(request.new_password);
+        convert::account(login.username.clone(), password.expose().clone())?;
+        let bmcs = self.bmcs.clone();
+        let changing = async move { bmcs.change_password(&login, &password).await };
+        let changed = self.on_bmc(Work::ChangeBmcPassword, changing).await?;
+        Ok(Response::new(proto::ChangeBmcPasswordResponse { changed }))
+    }
+
+    async fn reset_bmc(
+        &self,
+        request: Request<proto::ResetBmcRequest>,
+    ) -> Result<Response<proto::ResetBmcResponse>, Status> {
+        let login = request.into_inner().bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        self.on_bmc(Work::ResetBmc, async move { bmcs.reset(&login).await }).await?;
+        Ok(Response::new(proto::ResetBmcResponse {}))
     }
 
     async fn soft_off(

@@ -5,6 +5,7 @@
 //! `status` alone makes statuses.
 
 mod audit;
+mod bmcs;
 mod calls;
 mod events;
 mod gateway;
@@ -29,7 +30,7 @@ use farrier_proto::{
     DESCRIPTORS,
     rack::rack_gateway_server::RackGatewayServer,
     v1::{
-        audit_server::AuditServer, events_server::EventsServer, images_server::ImagesServer,
+        audit_server::AuditServer, bmcs_server::BmcsServer, events_server::EventsServer, images_server::ImagesServer,
         machines_server::MachinesServer, operations_server::OperationsServer, pools_server::PoolsServer,
         projects_server::ProjectsServer, racks_server::RacksServer, scripts_server::ScriptsServer,
         subnets_server::SubnetsServer, tokens_server::TokensServer, users_server::UsersServer,
@@ -102,6 +103,7 @@ pub async fn serve(
 async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MachinesServer<Api>>().await;
+    health.set_serving::<BmcsServer<Api>>().await;
     health.set_serving::<OperationsServer<Api>>().await;
     health.set_serving::<SubnetsServer<Api>>().await;
     health.set_serving::<RacksServer<Api>>().await;
@@ -121,6 +123,7 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
         .add_service(now)
         .add_service(before)
         .add_service(MachinesServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
+        .add_service(BmcsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(OperationsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(SubnetsServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
         .add_service(RacksServer::new(api.clone()).max_decoding_message_size(MOST_MESSAGE))
@@ -139,6 +142,7 @@ async fn services(server: &mut Server, api: &Api) -> Result<Router, ServeError> 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     let served = [
         MachinesServer::<Api>::NAME,
+        BmcsServer::<Api>::NAME,
         OperationsServer::<Api>::NAME,
         SubnetsServer::<Api>::NAME,
         RacksServer::<Api>::NAME,

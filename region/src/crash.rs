@@ -21,6 +21,8 @@ words! {
         ActedProbeBmc = "acted-probe-bmc",
         /// The BMC holds our account; not committed.
         ActedEnsureBmcAccount = "acted-ensure-bmc-account",
+        /// The BMC takes the new password; not committed.
+        ActedRotateBmcPassword = "acted-rotate-bmc-password",
         /// The machine is off; not committed.
         ActedPowerOff = "acted-power-off",
         /// The boot device is set; the machine is still off.
@@ -70,6 +72,7 @@ impl From<&Effect> for Point {
         match effect {
             Effect::ProbeBmc => Self::ActedProbeBmc,
             Effect::EnsureBmcAccount => Self::ActedEnsureBmcAccount,
+            Effect::RotateBmcPassword => Self::ActedRotateBmcPassword,
             Effect::PowerOff => Self::ActedPowerOff,
             Effect::StartFrom(_) => Self::ActedStartFrom,
             Effect::PublishIntent => Self::ActedPublishIntent,

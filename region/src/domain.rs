@@ -2,6 +2,7 @@
 
 pub mod advance;
 pub mod allocation;
+pub mod bmc;
 pub mod boot_stages;
 pub mod decide;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod rack;
 pub mod reason;
 pub mod rescue;
 pub mod script;
+mod spelled;
 pub mod ssh_key;
 #[cfg(test)]
 pub(crate) mod testing;

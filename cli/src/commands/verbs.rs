@@ -39,10 +39,10 @@ pub(crate) struct BmcArgs {
     /// File that holds the account's password.
     #[arg(long, value_name = "FILE", requires = "bmc_address")]
     bmc_password_file: Option<PathBuf>,
-    /// What the BMC speaks: ipmi or redfish.
-    #[arg(long, requires = "bmc_address", default_value = "ipmi",
+    /// What the BMC speaks: ipmi or redfish [default: found out by asking it].
+    #[arg(long, requires = "bmc_address",
         value_parser = one_of(BmcProtocol::ALL.iter().map(|p| (*p, p.to_string()))))]
-    bmc_protocol: BmcProtocol,
+    bmc_protocol: Option<BmcProtocol>,
     /// Redfish: SHA-256 of the certificate that the BMC must show [default: the one that is seen first].
     #[arg(long, value_name = "SHA256", requires = "bmc_address")]
     bmc_certificate: Option<Fingerprint>,
@@ -50,8 +50,11 @@ pub(crate) struct BmcArgs {
     #[arg(long, value_name = "ID", requires = "bmc_address")]
     bmc_system: Option<String>,
     /// Port of the BMC [default: the protocol's own, 623 or 443].
-    #[arg(long, value_name = "PORT", requires = "bmc_address", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", requires = "bmc_protocol", value_parser = clap::value_parser!(u16).range(1..))]
     bmc_port: Option<u16>,
+    /// Take the account over that the BMC has under the name of Farrier's own, with a password that Farrier does not know.
+    #[arg(long, requires = "bmc_address", conflicts_with = "bmc_use_as_is")]
+    bmc_take_over: bool,
     /// Use this account for good; the default is to make an account of Farrier's own.
     #[arg(long, requires = "bmc_address")]
     bmc_use_as_is: bool,
@@ -253,12 +256,13 @@ pub(super) fn credentials(args: BmcArgs) -> Result<Option<BmcCredentials>, Error
         return Err(Error::Usage(format!("--bmc-password-file {} is empty", file.display())));
     }
     Ok(Some(BmcCredentials {
-        protocol: convert::protocol_to_wire(args.bmc_protocol).into(),
+        protocol: args.bmc_protocol.map_or(0, |p| convert::protocol_to_wire(p).into()),
         address: address.to_string(),
         port: args.bmc_port.map_or(0, u32::from),
         username,
         password: password.expose().clone(),
         use_as_is: args.bmc_use_as_is,
+        take_over_account: args.bmc_take_over,
         system: args.bmc_system.unwrap_or_default(),
         certificate_sha256: args.bmc_certificate.map(|c| c.to_string()).unwrap_or_default(),
     }))

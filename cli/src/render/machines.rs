@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use farrier_proto::v1::{
-    BmcEndpoint, DiskErasure, Explanation, Hardware, Lock, Machine, MachineIntent, MachineStatus, TimelineEntry,
+    DiskErasure, Explanation, Hardware, Lock, Machine, MachineIntent, MachineStatus, TimelineEntry,
 };
 use serde_json::{Value, json};
 
 use super::{
-    explain, layouts,
+    bmc, explain, layouts,
     table::{Fit, Page, cell, table},
     words::{self, filled, rfc3339},
 };
@@ -42,7 +42,7 @@ pub(crate) fn json(machine: &Machine) -> Value {
             "address": filled(&i.address),
             "boot": i.boot,
         })).collect::<Vec<_>>(),
-        "bmc": intent.bmc.as_ref().map(bmc_json),
+        "bmc": intent.bmc.as_ref().map(bmc::json),
         "hardware": status.hardware.as_ref().map(hardware_json),
         "script_results": status.script_results.iter().map(super::scripts::brief_json).collect::<Vec<_>>(),
         "last_erase": status.last_erase.iter().map(erasure_json).collect::<Vec<_>>(),
@@ -197,7 +197,7 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair("Architecture", words::architecture(status.architecture))
         .pair("Firmware", words::firmware(status.firmware))
         .pair("Rack", status.rack.clone())
-        .pair("BMC", intent.bmc.as_ref().map(bmc_text))
+        .pair("BMC", intent.bmc.as_ref().map(bmc::line))
         .pair_if("Declared storage", intent.storage.as_ref().map(layouts::storage_line))
         .pair_if("Declared network", intent.network.as_ref().map(layouts::network_line))
         .pair_if("Labels", Some(labels.join(", ")))
@@ -280,27 +280,6 @@ fn lock_text(lock: &Lock, now: DateTime<Utc>) -> String {
     let since = words::with_age(lock.since.as_ref(), now).map_or_else(String::new, |s| format!(" since {s}"));
     let why = filled(&lock.comment).map_or_else(String::new, |why| format!(": {why}"));
     format!("by {}{since}{why}", lock.by)
-}
-
-fn bmc_json(bmc: &BmcEndpoint) -> Value {
-    json!({
-        "protocol": words::protocol(bmc.protocol),
-        "address": bmc.address,
-        "port": bmc.port,
-        "username": bmc.username,
-        "managed_account": bmc.managed_account,
-        "certificate_sha256": filled(&bmc.certificate_sha256),
-        "system": filled(&bmc.system),
-    })
-}
-
-fn bmc_text(bmc: &BmcEndpoint) -> String {
-    let protocol = words::protocol(bmc.protocol).unwrap_or_else(|| "unknown".to_owned());
-    let port = if bmc.port == 0 { String::new() } else { format!(":{}", bmc.port) };
-    let managed = if bmc.managed_account { " (made by Farrier)" } else { "" };
-    let system = if bmc.system.is_empty() { String::new() } else { format!(", system {}", bmc.system) };
-    let shows = filled(&bmc.certificate_sha256).map_or_else(String::new, |sha256| format!(", certificate {sha256}"));
-    format!("{protocol}://{}{port}, account {}{managed}{system}{shows}", bmc.address, bmc.username)
 }
 
 fn hardware_json(hardware: &Hardware) -> Value {

@@ -254,6 +254,17 @@ impl RackService for Driver {
         answer(rack::RemoveBmcAccountResponse { removed: true })
     }
 
+    async fn change_bmc_password(
+        &self,
+        _: Request<rack::ChangeBmcPasswordRequest>,
+    ) -> Answer<rack::ChangeBmcPasswordResponse> {
+        answer(rack::ChangeBmcPasswordResponse { changed: true })
+    }
+
+    async fn reset_bmc(&self, _: Request<rack::ResetBmcRequest>) -> Answer<rack::ResetBmcResponse> {
+        answer(rack::ResetBmcResponse {})
+    }
+
     async fn soft_off(&self, request: Request<rack::SoftOffRequest>) -> Answer<rack::SoftOffResponse> {
         let n = number(request.get_ref().bmc.as_ref())?;
         self.with(|held| held.on.remove(&n));

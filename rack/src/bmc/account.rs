@@ -1,7 +1,7 @@
 //! Farrier's own account on a BMC: made in a free slot, proved by a login, and never at the cost of another account.
 //!
-//! Invariant: the only slot that is ever written is one that was free, or one that carries our name and either takes our
-//! password (an earlier call of ours got that far) or gives no access to anybody.
+//! Invariant: the only slot that is ever written is one that was free, or one that carries our name and takes our password (an
+//! earlier call of ours got that far), gives no access to anybody, or is to be taken over because an admin has said so.
 
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::crash::{Crash, Point, Work};
 pub struct Account {
     username: String,
     password: Secret<String>,
+    take_over: bool,
 }
 
 impl Account {
@@ -41,7 +42,17 @@ impl Account {
         if !(1..=20).contains(&length) || !password.expose().bytes().all(|b| b.is_ascii_graphic()) {
             return Err("password must be 1 to 20 printable ASCII characters without blanks");
         }
-        Ok(Self { username, password })
+        Ok(Self { username, password, take_over: false })
+    }
+
+    /// Whether an account of that name with another password is to get this one; otherwise it is left alone.
+    #[must_use]
+    pub fn taking_over(self, take_over: bool) -> Self {
+        Self { take_over, ..self }
+    }
+
+    pub(super) const fn takes_over(&self) -> bool {
+        self.take_over
     }
 
     pub(super) fn username(&self) -> &str {
@@ -123,15 +134,20 @@ impl Making<'_> {
     async fn ensure(&self, session: &mut Session) -> Result<Ensured, BmcError> {
         let channel = lan_channel(session).await?;
         let before = users(session, channel).await?;
-        let slot = match before.iter().find(|user| user.name == self.account.username) {
+        let (slot, ours) = match before.iter().find(|user| user.name == self.account.username) {
             Some(user) => match self.existing(session, user).await? {
                 Existing::Works => return Ok(Ensured { slot: user.slot, created: false }),
-                Existing::Unfinished => user.slot,
+                Existing::Unfinished => (user.slot, true),
+                Existing::TakenOver => (user.slot, false),
             },
-            None => free_slot(&before)?,
+            None => (free_slot(&before)?, true),
         };
-        if let Err(error) = self.make(session, channel, slot).await {
-            return Err(self.undo(channel, slot, error).await);
+        match self.make(session, channel, slot).await {
+            Ok(()) => {}
+            Err(error) if ours => return Err(self.undo(channel, slot, error).await),
+            Err(error) => {
+                return Err(error.with(&format!("the account in user slot {slot} was there before and stays")));
+            }
         }
         let after = users(session, channel).await?;
         unchanged(&before, &after, slot)?;
@@ -155,8 +171,11 @@ impl Making<'_> {
         if self.holds_our_password(session, user.slot).await? {
             return Ok(Existing::Unfinished);
         }
+        if self.account.take_over {
+            return Ok(Existing::TakenOver);
+        }
         Err(BmcError::NameTaken(format!(
-            "user {:?} in slot {} has access with another password; remove or rename it on the BMC",
+            "user {:?} in slot {} has access with another password; remove or rename it on the BMC, or say that it is to be taken over",
             user.name, user.slot
         )))
     }
@@ -238,6 +257,7 @@ impl Making<'_> {
 enum Existing {
     Works,
     Unfinished,
+    TakenOver,
 }
 
 /// The number of the channel that we came in by.

@@ -1,6 +1,9 @@
 //! One interface to BMCs, whatever they speak. A protocol is one more variant, and has to know an answer to each operation.
 
-use farrier_common::hardware::{BootDevice, PowerState};
+use farrier_common::{
+    hardware::{BootDevice, PowerState},
+    secret::Secret,
+};
 
 use super::{
     BmcError, Probe,
@@ -56,6 +59,20 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.ensure_account(account).await,
             Self::Redfish(bmc) => bmc.ensure_account(account).await,
+        }
+    }
+
+    pub(super) async fn change_password(&self, password: &Secret<String>) -> Result<bool, BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.change_password(password).await,
+            Self::Redfish(bmc) => bmc.change_password(password).await,
+        }
+    }
+
+    pub(super) async fn reset(&self) -> Result<(), BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.reset().await,
+            Self::Redfish(bmc) => bmc.reset().await,
         }
     }
 

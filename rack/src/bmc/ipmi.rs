@@ -3,18 +3,21 @@
 pub mod commands;
 pub mod lanplus;
 
-use farrier_common::hardware::{BootDevice, PowerState};
+use farrier_common::{
+    hardware::{BootDevice, PowerState},
+    secret::Secret,
+};
 use ipmi_rs_core::app::GetDeviceId;
 
 use self::{
-    commands::GetChassisStatus,
+    commands::{ColdReset, GetChassisStatus},
     lanplus::{Pace, Session, SessionError},
 };
 use super::{
     BmcError, Capability, Login, Probe,
     account::{self, Account, Ensured},
     power::{self, Patience},
-    remove,
+    remove, rotate,
 };
 use crate::crash::Crash;
 
@@ -66,6 +69,22 @@ impl Ipmi {
 
     pub(super) async fn ensure_account(&self, account: &Account) -> Result<Ensured, BmcError> {
         account::ensure(&self.login, self.pace, account, &self.crash).await
+    }
+
+    pub(super) async fn change_password(&self, password: &Secret<String>) -> Result<bool, BmcError> {
+        rotate::rotate(&self.login, self.pace, password, &self.crash).await
+    }
+
+    pub(super) async fn reset(&self) -> Result<(), BmcError> {
+        let mut session = Session::open(&self.login, self.pace).await?;
+        match session.run(ColdReset).await {
+            // Sessions end with it, and some BMCs are gone before they have answered.
+            Ok(()) | Err(SessionError::Silent { .. }) => Ok(()),
+            Err(error) => {
+                session.close().await;
+                Err(error.into())
+            }
+        }
     }
 
     pub(super) async fn remove_account(&self, username: &str) -> Result<bool, BmcError> {

@@ -16,6 +16,7 @@ pub mod trust;
 
 use farrier_common::{
     hardware::{BootDevice, PowerState},
+    secret::Secret,
     tls::Fingerprint,
 };
 
@@ -68,6 +69,11 @@ pub struct Redfish {
     pub(super) patience: Patience,
     pub(super) authorities: Authorities,
     pub(super) crash: Crash,
+}
+
+/// Is a Redfish service there? Its root is open to everybody; nobody logs in.
+pub(super) async fn greet(bmc: &Redfish) -> Result<(), BmcError> {
+    Client::meet(bmc).await.map(drop)
 }
 
 /// Does what has to be done between login and farewell.
@@ -151,6 +157,14 @@ impl Redfish {
 
     pub(super) async fn ensure_account(&self, account: &Account) -> Result<Ensured, BmcError> {
         accounts::ensure(self.pinned()?, account).await
+    }
+
+    pub(super) async fn change_password(&self, password: &Secret<String>) -> Result<bool, BmcError> {
+        accounts::rotate(self.pinned()?, password).await
+    }
+
+    pub(super) async fn reset(&self) -> Result<(), BmcError> {
+        logged_in!(self, client => power::reset_manager(&mut client, &self.https.system).await)
     }
 
     pub(super) async fn remove_account(&self, username: &str) -> Result<bool, BmcError> {

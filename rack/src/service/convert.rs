@@ -26,6 +26,7 @@ use crate::{
     bmc::{
         Face, Identity, Login, Probe,
         account::Account,
+        discover::{Discovery, Stranger},
         ipmi::lanplus::KnownSuites,
         redfish::{Https, trust::Pin},
     },
@@ -74,44 +75,67 @@ impl Checked for proto::Bmc {
     type Word = Login;
 
     fn checked(self, field: &str) -> Result<Login> {
-        let at = |name: &str| format!("{field}.{name}");
-        let protocol = protocol_from_wire(self.protocol).ok_or_else(|| {
-            let text = format!("{} is not a known protocol: must be IPMI or REDFISH", self.protocol);
-            Invalid::new(&at("protocol"), text)
-        })?;
-        let address: Ipv4Addr = parsed(&self.address, &at("address"), "is not an IPv4 address")?;
-        if address.is_unspecified() || address.is_broadcast() || address.is_multicast() {
-            return Err(Invalid::new(&at("address"), format!("{address} is not the address of one host")));
+        match to_probe(self, field)? {
+            ToProbe::Known(login) => Ok(login),
+            ToProbe::Stranger(_) => Err(Invalid::new(
+                &format!("{field}.protocol"),
+                "must be IPMI or REDFISH; what it is, a probe finds out",
+            )),
         }
-        let port = match self.port {
-            0 => protocol.port(),
-            port => u16::try_from(port).map_err(|_| {
-                Invalid::new(&at("port"), format!("{port} is not 1 to 65535, or 0 for {}", protocol.port()))
-            })?,
-        };
-        let (username, password) = protocol.longest_login();
-        for (name, text, most) in [("username", &self.username, username), ("password", &self.password, password)] {
-            if text.len() > most || text.bytes().any(|b| b == 0) {
-                return Err(Invalid::new(&at(name), format!("must be at most {most} bytes, none of them zero")));
-            }
-        }
-        let pin = optional(&self.certificate_sha256, |text| {
-            parsed(text, &at("certificate_sha256"), "is not a SHA-256: 64 of 0-9 and a-f")
-        })?;
-        let face = match protocol {
-            BmcProtocol::Ipmi => Face::Ipmi,
-            BmcProtocol::Redfish => {
-                Face::Redfish(Https { pin: pin.map_or(Pin::FirstSeen, Pin::Known), system: self.system })
-            }
-        };
-        Ok(Login {
-            address: SocketAddrV4::new(address, port),
-            username: self.username,
-            password: self.password.into(),
-            face,
-            suites: KnownSuites::default(),
-        })
     }
+}
+
+/// A BMC that may be probed.
+pub(super) enum ToProbe {
+    /// It is known how it is spoken to.
+    Known(Login),
+    /// It is not.
+    Stranger(Stranger),
+}
+
+/// Checks a BMC that need not be known yet.
+pub(super) fn to_probe(bmc: proto::Bmc, field: &str) -> Result<ToProbe> {
+    let at = |name: &str| format!("{field}.{name}");
+    let protocol = protocol_from_wire(bmc.protocol);
+    if protocol.is_none() && bmc.protocol != 0 {
+        let text = format!("{} is not a known protocol: must be IPMI, REDFISH or UNSPECIFIED", bmc.protocol);
+        return Err(Invalid::new(&at("protocol"), text));
+    }
+    let address: Ipv4Addr = parsed(&bmc.address, &at("address"), "is not an IPv4 address")?;
+    if address.is_unspecified() || address.is_broadcast() || address.is_multicast() {
+        return Err(Invalid::new(&at("address"), format!("{address} is not the address of one host")));
+    }
+    let port = u16::try_from(bmc.port).map_err(|_| {
+        Invalid::new(&at("port"), format!("{} is not 1 to 65535, or 0 for the protocol's own", bmc.port))
+    })?;
+    // Who may turn out to speak Redfish may have a name as long as Redfish holds.
+    let (username, password) = protocol.unwrap_or(BmcProtocol::Redfish).longest_login();
+    for (name, text, most) in [("username", &bmc.username, username), ("password", &bmc.password, password)] {
+        if text.len() > most || text.bytes().any(|b| b == 0) {
+            return Err(Invalid::new(&at(name), format!("must be at most {most} bytes, none of them zero")));
+        }
+    }
+    let pin = optional(&bmc.certificate_sha256, |text| {
+        parsed(text, &at("certificate_sha256"), "is not a SHA-256: 64 of 0-9 and a-f")
+    })?;
+    let https = Https { pin: pin.map_or(Pin::FirstSeen, Pin::Known), system: bmc.system };
+    let (username, password) = (bmc.username, bmc.password.into());
+    let Some(protocol) = protocol else {
+        if port != 0 {
+            return Err(Invalid::new(&at("port"), "needs a protocol"));
+        }
+        return Ok(ToProbe::Stranger(Stranger { address, username, password, https }));
+    };
+    Ok(ToProbe::Known(Login {
+        address: SocketAddrV4::new(address, if port == 0 { protocol.port() } else { port }),
+        username,
+        password,
+        face: match protocol {
+            BmcProtocol::Ipmi => Face::Ipmi,
+            BmcProtocol::Redfish => Face::Redfish(https),
+        },
+        suites: KnownSuites::default(),
+    }))
 }
 
 impl Checked for proto::BlobRef {
@@ -336,6 +360,15 @@ impl SnapshotParts {
 
     pub(super) fn finish(self) -> Result<Snapshot> {
         Ok(self.snapshot)
+    }
+}
+
+/// What was found out about a BMC, for the wire.
+pub(super) fn discovery(found: Discovery) -> proto::ProbeBmcResponse {
+    proto::ProbeBmcResponse {
+        speaks: found.speaks.into_iter().map(|p| protocol_to_wire(p).into()).collect(),
+        because: found.because,
+        ..probe(found.probe)
     }
 }
 

@@ -76,6 +76,7 @@ mutations! {
     BulkMachinesRequest verb comment,
     CancelOperationRequest operation,
     RescueMachineRequest machine comment,
+    BmcVerbRequest machine comment,
     AddSshKeyRequest user,
     DeleteSshKeyRequest ssh_key,
     CreateSubnetRequest name,

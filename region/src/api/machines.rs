@@ -2,8 +2,8 @@
 
 mod allocate;
 mod layouts;
-mod parse;
-mod render;
+pub(super) mod parse;
+pub(super) mod render;
 
 use farrier_proto::v1::{self, machines_server::Machines};
 use tonic::Request;

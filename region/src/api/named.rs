@@ -19,6 +19,8 @@ macro_rules! named {
 }
 
 named! {
+    Bmc machine,
+    RevealBmcPasswordResponse username,
     DeleteMachineResponse machine_name,
     Image name,
     Machine name,

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod allocate;
+mod bmc;
 mod create;
 mod delete;
 mod deploy;

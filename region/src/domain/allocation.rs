@@ -172,7 +172,7 @@ impl From<&Machine> for Candidate {
             zone: m.zone.clone(),
             rack: m.rack,
             addresses: m.interfaces.iter().filter_map(|i| i.address).collect(),
-            bmc_protocol: m.details.bmc.as_ref().map(|b| b.protocol),
+            bmc_protocol: m.details.bmc.as_ref().and_then(|b| b.protocol),
             vendor: known.vendor,
             product: known.product,
             labels: m.details.labels.clone(),

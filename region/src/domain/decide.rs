@@ -119,11 +119,15 @@ pub fn owes_erase(m: &Machine) -> bool {
 /// The next step.
 #[must_use]
 pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> Decision {
-    if m.state.class() != Class::Working {
-        return at_rest(m, seen, rules, now);
-    }
-    if m.deadline.is_some_and(|d| now >= d) {
+    let working = m.state.class() == Class::Working;
+    if working && m.deadline.is_some_and(|d| now >= d) {
         return leave(Event::Timeout, expired(m, seen));
+    }
+    if m.details.bmc.as_ref().is_some_and(|b| b.owes_rotation(now)) {
+        return act(Effect::RotateBmcPassword, None);
+    }
+    if !working {
+        return at_rest(m, seen, rules, now);
     }
     // A phase that the state does not have was written by another release: start over, every phase may be taken again.
     let Some(phase) = m.work.phase.filter(|p| m.state.phases().contains(p)) else { return begin(m) };
@@ -191,10 +195,12 @@ fn at_rest(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) -> De
             wait(SELDOM.min(rules.agent_silence), why)
         })
     });
-    match (step, lease.map(|end| end - now)) {
+    let rotation = m.details.bmc.as_ref().and_then(|b| b.rotation.as_ref()).map(|r| r.due);
+    let next = lease.into_iter().chain(rotation).min();
+    match (step, next.map(|at| at - now)) {
         (Some(Decision::Wait { after, why }), Some(left)) => wait(after.min(left), why),
         (Some(step), _) => step,
-        // The engine looks again when the lease ends; what the row tells stays.
+        // The engine looks again when the lease ends or the BMC's password is to be tried anew; what the row tells stays.
         (None, Some(left)) => wait(left, Why::new(m.code, m.reason.clone())),
         (None, None) => Decision::Rest,
     }
@@ -466,7 +472,7 @@ fn look(m: &Machine, now: Timestamp, first: TimeDelta) -> TimeDelta {
 const fn of_trouble(trouble: &Trouble) -> Code {
     match trouble.kind {
         TroubleKind::Transient => Code::BmcSilent,
-        TroubleKind::Permanent => Code::BmcRefused,
+        TroubleKind::Permanent | TroubleKind::Refused => Code::BmcRefused,
         TroubleKind::Untrusted => Code::BmcCertificate,
     }
 }

@@ -8,19 +8,20 @@ use std::{
 use chrono::TimeDelta;
 use farrier_common::{
     clock::Timestamp,
-    hardware::{Architecture, BmcProtocol, Firmware, PowerState},
+    hardware::{Architecture, Firmware, PowerState},
     id::{BootId, MachineId, PoolId, ProjectId, RackId, UserId},
     name::Name,
     net::MacAddr,
-    tls::Fingerprint,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bmc::Bmc,
     layout::{network::NetworkLayout, storage::StorageLayout},
     lifecycle::{Class, Phase, State},
     reason::Code,
     rescue::Ssh,
+    spelled,
 };
 
 /// One machine, as loaded from the store.
@@ -146,7 +147,7 @@ pub struct Details {
     /// What the last commissioning was to do besides, and which tests were chosen last.
     pub commission: CommissionWishes,
     /// Where rescue was entered, and leads back to.
-    #[serde(with = "as_optional_word")]
+    #[serde(with = "spelled::optional")]
     pub rescue_from: Option<State>,
     /// Who may log in to the ephemeral environment, and where.
     pub ssh: Ssh,
@@ -172,10 +173,10 @@ pub struct Lock {
 #[serde(default)]
 pub struct CommissionWishes {
     /// Commissioning scripts, in this order.
-    #[serde(with = "as_words")]
+    #[serde(with = "spelled::many")]
     pub scripts: Vec<Name>,
     /// Tests to run in testing, in this order; none: there is no testing.
-    #[serde(with = "as_words")]
+    #[serde(with = "spelled::many")]
     pub tests: Vec<Name>,
     /// Keep the declared storage layout.
     pub keep_storage: bool,
@@ -183,30 +184,6 @@ pub struct CommissionWishes {
     pub keep_network: bool,
     /// Leave the machine on with SSH when it has ended.
     pub stay_up: bool,
-}
-
-/// How a BMC is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bmc {
-    /// How it is spoken to.
-    #[serde(with = "as_word")]
-    pub protocol: BmcProtocol,
-    /// Where.
-    pub address: Ipv4Addr,
-    /// UDP or TCP port.
-    pub port: u16,
-    /// The account in use now.
-    pub username: String,
-    /// True once the account in use is one that Farrier made.
-    pub managed: bool,
-    /// Use the given account for good; make none.
-    pub use_as_is: bool,
-    /// Redfish: the certificate that it is known by; `None` until it was seen.
-    #[serde(with = "as_optional_word", default)]
-    pub certificate: Option<Fingerprint>,
-    /// Redfish: `Id` of the system, if the BMC has several.
-    #[serde(default)]
-    pub system: String,
 }
 
 /// What was or is to be deployed.
@@ -374,55 +351,5 @@ impl Machine {
     #[must_use]
     pub fn etag(&self) -> String {
         format!("{}", self.version)
-    }
-}
-
-/// Serialises words by their spelling.
-mod as_words {
-    use std::{fmt::Display, str::FromStr};
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<T: Display, S: Serializer>(words: &[T], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(words.iter().map(ToString::to_string))
-    }
-
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Vec<T>, D::Error> {
-        Vec::<String>::deserialize(from)?.iter().map(|w| w.parse().map_err(D::Error::custom)).collect()
-    }
-}
-
-/// Serialises a closed word by its spelling.
-mod as_word {
-    use std::{fmt::Display, str::FromStr};
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<T: Display, S: Serializer>(word: &T, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(word)
-    }
-
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
-    }
-}
-
-/// The same for a word that may be missing.
-mod as_optional_word {
-    use std::{fmt::Display, str::FromStr};
-
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
-
-    #[expect(clippy::ref_option, reason = "serde calls it so")]
-    pub(super) fn serialize<T: Display, S: Serializer>(word: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
-        word.as_ref().map(ToString::to_string).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<T>, D::Error> {
-        Option::<String>::deserialize(from)?.map(|word| word.parse().map_err(D::Error::custom)).transpose()
     }
 }

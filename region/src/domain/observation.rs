@@ -133,6 +133,8 @@ words! {
         Transient = "transient",
         /// Asked and refused; trying again is useless and, with credentials, harmful.
         Permanent = "permanent",
+        /// The login is refused. Trying again with the same password is useless, and BMCs lock accounts.
+        Refused = "refused",
         /// Whoever answers is not proven to be the one that is known; nothing may be told to it until an admin has looked.
         Untrusted = "untrusted",
     }
@@ -144,7 +146,7 @@ impl TroubleKind {
     pub const fn is_final(self) -> bool {
         match self {
             Self::Transient => false,
-            Self::Permanent | Self::Untrusted => true,
+            Self::Permanent | Self::Refused | Self::Untrusted => true,
         }
     }
 }
@@ -156,6 +158,8 @@ pub enum Effect {
     ProbeBmc,
     /// Make the account of our own, with the password that is in the vault as pending.
     EnsureBmcAccount,
+    /// Our account has the password that is in the vault as the one to come.
+    RotateBmcPassword,
     /// The chassis is off.
     PowerOff,
     /// The chassis is on, and has booted from this device.
@@ -171,6 +175,7 @@ impl Effect {
         match self {
             Self::ProbeBmc => "log in to the BMC",
             Self::EnsureBmcAccount => "make the BMC account",
+            Self::RotateBmcPassword => "change the password of the BMC account",
             Self::PowerOff => "power off",
             Self::StartFrom(BootDevice::Network) => "power on from the network",
             Self::StartFrom(BootDevice::Disk) => "power on from the disk",

@@ -7,8 +7,9 @@ use farrier_common::{
 };
 
 use super::{
+    bmc::Bmc,
     lifecycle::{Class, Phase, State},
-    machine::{Bmc, Details, Machine, Work},
+    machine::{Details, Machine, Work},
     user::{Role, User},
 };
 
@@ -40,7 +41,7 @@ pub(crate) fn machine(state: State, phase: Option<Phase>) -> Machine {
         interfaces: vec![],
         details: Details {
             bmc: Some(Bmc {
-                protocol: BmcProtocol::Ipmi,
+                protocol: Some(BmcProtocol::Ipmi),
                 address: [127, 0, 0, 1].into(),
                 port: 623,
                 username: "root".to_owned(),
@@ -48,6 +49,10 @@ pub(crate) fn machine(state: State, phase: Option<Phase>) -> Machine {
                 use_as_is: false,
                 certificate: None,
                 system: String::new(),
+                facts: None,
+                take_over: false,
+                rotated_at: None,
+                rotation: None,
             }),
             boot: Some(BootId::generate()),
             boot_tries: 1,

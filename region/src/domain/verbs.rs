@@ -5,8 +5,9 @@ use farrier_common::{clock::Timestamp, name::Name};
 use super::{
     Error, Result,
     advance::{Change, Deadlines},
+    bmc::Bmc,
     lifecycle::{self, Edge, Event, State},
-    machine::{Bmc, CommissionWishes, Deployment, Machine, Owner},
+    machine::{CommissionWishes, Deployment, Machine, Owner},
     permissions,
     user::{Role, User},
 };

@@ -10,34 +10,64 @@ use crate::{
         observation::{Effect, Trouble},
     },
     engine::Engine,
+    store::Extra,
 };
 
+/// What to log, and what becomes of secrets in the same transaction.
+type Acted = (Option<NewEvent>, Extra);
+
 impl Engine {
-    /// Does `effect` and notes on `m` what is known since; returns what to log.
-    pub(super) async fn act(&self, m: &mut Machine, effect: &Effect) -> Result<Option<NewEvent>, Trouble> {
-        match effect {
+    /// Does `effect` and notes on `m` what is known since; returns what to log, and what becomes of secrets.
+    pub(super) async fn act(&self, m: &mut Machine, effect: &Effect) -> Result<Acted, Trouble> {
+        let logged = match effect {
+            Effect::RotateBmcPassword => return self.rotate(m).await,
             Effect::ProbeBmc => {
-                let facts = self.racks.probe_bmc(m).await?;
-                self.note_power(m, facts.power).await;
+                let found = self.racks.probe_bmc(m).await?;
+                self.note_power(m, found.power).await;
                 if let Some(bmc) = &mut m.details.bmc {
-                    bmc.certificate = facts.certificate;
+                    bmc.learn(found.protocol, found.certificate, found.facts);
                 }
-                Ok(Some(event(m, &format!("the BMC answers: {}", facts.text))))
+                Some(event(m, &format!("the BMC answers: {}", found.text)))
             }
-            Effect::EnsureBmcAccount => self.ensure_account(m).await.map(Some),
+            Effect::EnsureBmcAccount => Some(self.ensure_account(m).await?),
             Effect::PowerOff => {
                 let power = self.racks.set_power(m, PowerState::Off).await?;
                 self.note_power(m, Some(power)).await;
-                Ok(None)
+                None
             }
             Effect::StartFrom(device) => {
                 self.start_from(m, *device).await?;
-                Ok(None)
+                None
             }
             Effect::PublishIntent => {
                 self.racks.put_intent(m).await?;
                 m.details.published = Some(m.boot_target());
-                Ok(None)
+                None
+            }
+        };
+        Ok((logged, Extra::default()))
+    }
+
+    /// Changes the password of our account. What goes wrong is kept with the rotation and is no trouble of the machine's work.
+    async fn rotate(&self, m: &mut Machine) -> Result<Acted, Trouble> {
+        let outcome = self.racks.change_bmc_password(m).await;
+        let now = self.clock.now();
+        let Some(bmc) = &mut m.details.bmc else { return Ok((None, Extra::default())) };
+        match outcome {
+            Ok(extra) => {
+                bmc.rotated(now);
+                let text = format!(
+                    "the password of the BMC account {:?} was changed, and a login with it was proven",
+                    bmc.username
+                );
+                Ok((Some(event(m, &text)), extra))
+            }
+            Err(trouble) => {
+                tracing::warn!(machine.id = %m.id, name = %m.name, why = trouble.text, "a BMC's password was not changed");
+                let given_up = bmc.not_rotated(&trouble, now);
+                let text = given_up
+                    .map(|why| format!("the password of the BMC account was not changed: {}; {why}", trouble.text));
+                Ok((text.map(|text| event(m, &text)), Extra::default()))
             }
         }
     }
@@ -47,6 +77,7 @@ impl Engine {
         let created = self.racks.ensure_bmc_account(m, name).await?;
         if let Some(bmc) = &mut m.details.bmc {
             bmc.managed = true;
+            bmc.take_over = false;
             name.clone_into(&mut bmc.username);
         }
         let text = if created { "was made" } else { "was there already" };

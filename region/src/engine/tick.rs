@@ -7,6 +7,7 @@ use crate::{
     domain::{
         Error, Result,
         advance::{Change, advance},
+        bmc::PASSWORD,
         decide::{Decision, decide, on_trouble},
         lifecycle::{Event, Phase, State},
         machine::Machine,
@@ -15,7 +16,7 @@ use crate::{
     },
     engine::Engine,
     racks::own_purpose,
-    store::{Claim, Claimed, Committed},
+    store::{Claim, Claimed, Committed, Extra},
 };
 
 impl Engine {
@@ -29,12 +30,12 @@ impl Engine {
         self.crash.at(Point::Observed, state.as_str());
         let mut decision = decide(&m, &seen, &self.rules, self.clock.now());
         let mut trouble = seen.power.clone().and_then(std::result::Result::err);
-        let mut logged = None;
+        let (mut logged, mut extra) = (None, Extra::default());
         if let Decision::Do { effect, .. } = &decision {
             match self.act(&mut m, effect).await {
-                Ok(event) => {
+                Ok(acted) => {
                     self.crash.at(effect.into(), state.as_str());
-                    logged = event;
+                    (logged, extra) = acted;
                 }
                 Err(t) => {
                     decision = on_trouble(&m, effect, &t, &self.rules);
@@ -45,14 +46,14 @@ impl Engine {
         note(&mut m, trouble.as_ref(), self.clock.now());
         let mut change = self.follow(&m, &seen, &decision)?;
         change.events.splice(0..0, logged);
-        let secrets = self.secrets(&change).await?;
+        extra.secrets.extend(self.secrets(&change).await?);
         log(&m, &decision, trouble.as_ref());
-        let committed = match self.commit(claim, change, secrets, state).await {
+        let committed = match self.commit(claim, change, extra, state).await {
             // What the agent found contradicts another machine (one MAC twice): trying again will not change it.
             Err(e @ Error::Exists { .. }) => {
                 let decision = Decision::Move { event: Event::Fail, why: Why::new(Code::Conflict, e.to_string()) };
                 let change = self.follow(&m, &Observation::default(), &decision)?;
-                self.commit(claim, change, Vec::new(), state).await?
+                self.commit(claim, change, Extra::default(), state).await?
             }
             other => other?,
         };
@@ -63,16 +64,10 @@ impl Engine {
     }
 
     /// Commits the tick of a machine that was claimed in `state`.
-    async fn commit(
-        &self,
-        claim: Claim,
-        change: Change,
-        secrets: Vec<(String, Vec<u8>)>,
-        state: State,
-    ) -> Result<Committed> {
+    async fn commit(&self, claim: Claim, change: Change, extra: Extra, state: State) -> Result<Committed> {
         let (leaves, crash) = (change.edge.is_some(), self.crash.clone());
         let written = move || crash.at(Point::BeforeCommit, state.as_str());
-        let committed = self.store.machine_commit_after(claim, change, secrets, written).await?;
+        let committed = self.store.machine_commit_after(claim, change, extra, written).await?;
         if committed == Committed::Done {
             self.crash.at(Point::Committed, state.as_str());
         }
@@ -97,8 +92,7 @@ impl Engine {
         if self.store.secret_get(&purpose).await?.is_some() {
             return Ok(Vec::new());
         }
-        // IPMI 2.0 stores 16 bytes for certain; the 20-byte form is not supported everywhere.
-        let password = secret::bmc_password(16);
+        let password = secret::bmc_password(PASSWORD);
         let sealed = self.vault.seal(&purpose, password.expose().as_bytes());
         Ok(vec![(purpose, sealed)])
     }

@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use farrier_common::{
-    hardware::{BootDevice, Firmware, PowerState},
+    clock::Timestamp,
+    hardware::{BmcProtocol, BootDevice, Firmware, PowerState},
     id::{MachineId, RackId},
     secret::Secret,
     tls::Fingerprint,
@@ -12,56 +13,41 @@ use farrier_proto::{convert, rack};
 use tonic::{Code, Response, Status};
 
 use super::{Client, Exchange, Racks, dial::trouble, permanent, transient};
-use crate::domain::{
-    machine::{Bmc, Machine},
-    observation::Trouble,
+use crate::{
+    domain::{
+        bmc::{self, Bmc, BmcFacts},
+        machine::Machine,
+        observation::{Trouble, TroubleKind},
+    },
+    store::Extra,
 };
 
-/// What a BMC says of itself.
+/// What a probe found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BmcFacts {
-    /// One line for people.
-    pub text: String,
+pub struct Probed {
+    /// How the BMC is spoken to.
+    pub protocol: BmcProtocol,
     /// The chassis power.
     pub power: Option<PowerState>,
     /// The certificate that it proved to hold, if its protocol has any.
     pub certificate: Option<Fingerprint>,
+    /// What it tells of itself.
+    pub facts: BmcFacts,
+    /// All of it in one line, for people.
+    pub text: String,
 }
 
 impl Racks {
-    /// Logs in to the machine's BMC.
+    /// Logs in to the machine's BMC; finds out how, if that is not known.
     ///
     /// # Errors
     /// The rack or the BMC does not answer, or refuses.
-    pub async fn probe_bmc(&self, m: &Machine) -> Result<BmcFacts, Trouble> {
-        let bmc = self.bmc(m).await?;
-        let ask = move |mut c: Client| {
-            let request = rack::ProbeBmcRequest { bmc: Some(bmc.clone()) };
+    pub async fn probe_bmc(&self, m: &Machine) -> Result<Probed, Trouble> {
+        let ask = move |mut c: Client, bmc: rack::Bmc| {
+            let request = rack::ProbeBmcRequest { bmc: Some(bmc) };
             async move { c.probe_bmc(request).await }
         };
-        let r = self.call(m, "log in", ask).await?;
-        let power = convert::power_from_wire(r.power);
-        let Some(redfish) = &r.redfish else {
-            let text = format!(
-                "IPMI {}, firmware {}, manufacturer {}, product {}, cipher suite {}",
-                r.ipmi_version, r.firmware_version, r.manufacturer_id, r.product_id, r.cipher_suite
-            );
-            return Ok(BmcFacts { text, power, certificate: None });
-        };
-        let certificate = redfish.certificate_sha256.parse();
-        let certificate = certificate.map_err(|e| transient(format!("the rack told the BMC's certificate: {e}")))?;
-        let text = format!(
-            "Redfish {} of {} {}, firmware {}, in {} with serial number {}; it can {}; vendor rules {}; certificate {certificate}",
-            redfish.version,
-            redfish.vendor,
-            redfish.product,
-            r.firmware_version,
-            redfish.model,
-            redfish.serial,
-            r.capabilities.join(", "),
-            redfish.rules.join(", "),
-        );
-        Ok(BmcFacts { text, power, certificate: Some(certificate) })
+        probed(self.call(m, "log in", ask).await?, self.inner.clock.now())
     }
 
     /// Asks the chassis power.
@@ -69,9 +55,8 @@ impl Racks {
     /// # Errors
     /// The rack or the BMC does not answer, or refuses.
     pub async fn get_power(&self, m: &Machine) -> Result<PowerState, Trouble> {
-        let bmc = self.bmc(m).await?;
-        let ask = move |mut c: Client| {
-            let request = rack::GetPowerRequest { bmc: Some(bmc.clone()) };
+        let ask = move |mut c: Client, bmc: rack::Bmc| {
+            let request = rack::GetPowerRequest { bmc: Some(bmc) };
             async move { c.get_power(request).await }
         };
         let r = self.call(m, "tell the power", ask).await?;
@@ -83,9 +68,8 @@ impl Racks {
     /// # Errors
     /// The rack or the BMC does not answer, or refuses, or the state does not come.
     pub async fn set_power(&self, m: &Machine, power: PowerState) -> Result<PowerState, Trouble> {
-        let bmc = self.bmc(m).await?;
-        let ask = move |mut c: Client| {
-            let request = rack::SetPowerRequest { bmc: Some(bmc.clone()), power: convert::power_to_wire(power).into() };
+        let ask = move |mut c: Client, bmc: rack::Bmc| {
+            let request = rack::SetPowerRequest { bmc: Some(bmc), power: convert::power_to_wire(power).into() };
             async move { c.set_power(request).await }
         };
         let r = self.call(m, &format!("power {power}"), ask).await?;
@@ -109,14 +93,13 @@ impl Racks {
     /// # Errors
     /// The rack or the BMC does not answer, or refuses.
     pub async fn set_boot_device(&self, m: &Machine, device: BootDevice) -> Result<(), Trouble> {
-        let bmc = self.bmc(m).await?;
         let device = match device {
             BootDevice::Network => rack::BootDevice::Network,
             BootDevice::Disk => rack::BootDevice::Disk,
         };
         let uefi = m.firmware != Some(Firmware::Bios);
-        let ask = move |mut c: Client| {
-            let request = rack::SetBootDeviceRequest { bmc: Some(bmc.clone()), device: device.into(), uefi };
+        let ask = move |mut c: Client, bmc: rack::Bmc| {
+            let request = rack::SetBootDeviceRequest { bmc: Some(bmc), device: device.into(), uefi };
             async move { c.set_boot_device(request).await }
         };
         self.call(m, "set the boot device", ask).await?;
@@ -128,18 +111,62 @@ impl Racks {
     /// # Errors
     /// The rack or the BMC does not answer, or refuses; the account is taken, or there is no room for it.
     pub async fn ensure_bmc_account(&self, m: &Machine, username: &str) -> Result<bool, Trouble> {
-        let bmc = self.bmc(m).await?;
         let password = self.password(&own_purpose(m)).await?;
+        let take_over = m.details.bmc.as_ref().is_some_and(|b| b.take_over);
         let username = username.to_owned();
-        let ask = move |mut c: Client| {
+        let ask = move |mut c: Client, bmc: rack::Bmc| {
             let request = rack::EnsureBmcAccountRequest {
-                bmc: Some(bmc.clone()),
+                bmc: Some(bmc),
                 username: username.clone(),
                 password: password.expose().clone(),
+                take_over,
             };
             async move { c.ensure_bmc_account(request).await }
         };
         Ok(self.call(m, "make the account", ask).await?.created)
+    }
+
+    /// Gives our account the password that is to come, and has it proven; answers what then becomes of the secrets: it is the one
+    /// in use, and the one before is kept aside.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses, or goes on with the old password.
+    pub async fn change_bmc_password(&self, m: &Machine) -> Result<Extra, Trouble> {
+        let bmc = self.bmc(m).await?;
+        let password = self.password(&pending_purpose(m)).await?;
+        let ask = |mut c: Client, bmc: rack::Bmc| {
+            let request = rack::ChangeBmcPasswordRequest { bmc: Some(bmc), new_password: password.expose().clone() };
+            async move { c.change_bmc_password(request).await }
+        };
+        let (before, after) = (own_purpose(m), previous_purpose(m));
+        let seal = |purpose: String, plain: &str| {
+            let sealed = self.inner.vault.seal(&purpose, plain.as_bytes());
+            (purpose, sealed)
+        };
+        let secrets = vec![seal(after, &bmc.password), seal(before, password.expose())];
+        self.try_once(m, "change the password", bmc, &ask).await?;
+        Ok(Extra { secrets, forget: vec![pending_purpose(m)], ..Extra::default() })
+    }
+
+    /// Starts the BMC itself anew.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses.
+    pub async fn reset_bmc(&self, m: &Machine) -> Result<(), Trouble> {
+        let request = rack::ResetBmcRequest { bmc: Some(self.bmc(m).await?) };
+        let mut client = self.inner.client(rack_of(m)?).await?;
+        let reset = client.reset_bmc(request).await.map(drop).map_err(|s| trouble(&s));
+        self.inner.exchanges.note(m.id, self.inner.clock.now(), "start anew", &reset);
+        reset
+    }
+
+    /// The password of the account in use, for an admin who asked for it.
+    ///
+    /// # Errors
+    /// No BMC is known, or nothing is kept for it.
+    pub async fn reveal(&self, m: &Machine) -> Result<Secret<String>, Trouble> {
+        let bmc = self.bmc(m).await?;
+        Ok(Secret::new(bmc.password))
     }
 
     /// Asks the system to shut down in order; answers when the BMC has taken the command.
@@ -159,10 +186,9 @@ impl Racks {
     /// # Errors
     /// The rack or the BMC does not answer, or refuses.
     pub async fn remove_bmc_account(&self, m: &Machine, username: &str) -> Result<bool, Trouble> {
-        let bmc = self.bmc(m).await?;
         let username = username.to_owned();
-        let ask = move |mut c: Client| {
-            let request = rack::RemoveBmcAccountRequest { bmc: Some(bmc.clone()), username: username.clone() };
+        let ask = move |mut c: Client, bmc: rack::Bmc| {
+            let request = rack::RemoveBmcAccountRequest { bmc: Some(bmc), username: username.clone() };
             async move { c.remove_bmc_account(request).await }
         };
         Ok(self.call(m, "remove the account", ask).await?.removed)
@@ -174,16 +200,43 @@ impl Racks {
         self.inner.exchanges.last(machine)
     }
 
-    /// One call that may be repeated: a connection that broke (the rack was restarted) is made anew once.
+    /// The last exchanges with the machine's BMC that this process knows of, the newest first.
+    #[must_use]
+    pub fn exchanges(&self, machine: MachineId) -> Vec<Exchange> {
+        self.inner.exchanges.all(machine)
+    }
+
+    /// One call that may be repeated. A refused login is tried once more if our account may have another password by now: BMCs
+    /// are asked while their passwords are being changed.
     async fn call<T, F, A>(&self, m: &Machine, asked: &str, ask: F) -> Result<T, Trouble>
     where
-        F: Fn(Client) -> A,
+        F: Fn(Client, rack::Bmc) -> A,
+        A: Future<Output = Result<Response<T>, Status>>,
+    {
+        let bmc = self.bmc(m).await?;
+        match self.try_once(m, asked, bmc.clone(), &ask).await {
+            Err(t) if t.kind == TroubleKind::Refused => match self.other_password(m, &bmc.password).await? {
+                Some(other) => {
+                    self.try_once(m, asked, rack::Bmc { password: other.expose().clone(), ..bmc }, &ask).await
+                }
+                None => Err(t),
+            },
+            other => other,
+        }
+    }
+
+    /// One call with one password: a connection that broke (the rack was restarted) is made anew once.
+    async fn try_once<T, F, A>(&self, m: &Machine, asked: &str, bmc: rack::Bmc, ask: &F) -> Result<T, Trouble>
+    where
+        F: Fn(Client, rack::Bmc) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
     {
         let client = self.inner.client(rack_of(m)?).await?;
-        let first = ask(client.clone()).await;
+        let first = ask(client.clone(), bmc.clone()).await;
         let answer = match first {
-            Err(s) if s.code() == Code::Unavailable && s.message().contains("transport error") => ask(client).await,
+            Err(s) if s.code() == Code::Unavailable && s.message().contains("transport error") => {
+                ask(client, bmc).await
+            }
             other => other,
         };
         let outcome = answer.map(Response::into_inner).map_err(|s| trouble(&s));
@@ -195,7 +248,7 @@ impl Racks {
         let Some(bmc) = &m.details.bmc else { return Err(permanent("no BMC is known for this machine")) };
         let password = self.password(&password_purpose(m, bmc)).await?;
         Ok(rack::Bmc {
-            protocol: convert::protocol_to_wire(bmc.protocol).into(),
+            protocol: bmc.protocol.map_or(0, |p| convert::protocol_to_wire(p).into()),
             address: bmc.address.to_string(),
             port: bmc.port.into(),
             username: bmc.username.clone(),
@@ -206,11 +259,29 @@ impl Racks {
     }
 
     async fn password(&self, purpose: &str) -> Result<Secret<String>, Trouble> {
+        self.kept(purpose).await?.ok_or_else(|| permanent("no password is kept for this machine's BMC"))
+    }
+
+    /// A password that our account may have instead of `used`: one that has come into use since, or that is to come.
+    async fn other_password(&self, m: &Machine, used: &str) -> Result<Option<Secret<String>>, Trouble> {
+        if !m.details.bmc.as_ref().is_some_and(|b| b.managed) {
+            return Ok(None);
+        }
+        for purpose in [own_purpose(m), pending_purpose(m)] {
+            if let Some(other) = self.kept(&purpose).await?.filter(|p| p.expose() != used) {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn kept(&self, purpose: &str) -> Result<Option<Secret<String>>, Trouble> {
         let sealed = self.inner.store.secret_get(purpose).await.map_err(|e| transient(e.to_string()))?;
-        let sealed = sealed.ok_or_else(|| permanent("no password is kept for this machine's BMC"))?;
+        let Some(sealed) = sealed else { return Ok(None) };
         let plain = self.inner.vault.open_sealed(purpose, &sealed).map_err(|e| permanent(e.to_string()))?;
         let text = String::from_utf8(plain.expose().clone());
-        text.map(Secret::new).map_err(|_| permanent("the password kept for this machine's BMC is not text"))
+        text.map(|t| Some(Secret::new(t)))
+            .map_err(|_| permanent("the password kept for this machine's BMC is not text"))
     }
 }
 
@@ -218,6 +289,18 @@ impl Racks {
 #[must_use]
 pub fn own_purpose(m: &Machine) -> String {
     format!("bmc-own/{}", m.id)
+}
+
+/// Where the vault keeps the password that an account of our own is to get.
+#[must_use]
+pub fn pending_purpose(m: &Machine) -> String {
+    format!("bmc-pending/{}", m.id)
+}
+
+/// Where the vault keeps the password that an account of our own had before.
+#[must_use]
+pub fn previous_purpose(m: &Machine) -> String {
+    format!("bmc-previous/{}", m.id)
 }
 
 /// Where the vault keeps the password of the account that an admin gave.
@@ -228,6 +311,47 @@ pub fn given_purpose(m: &Machine) -> String {
 
 fn password_purpose(m: &Machine, bmc: &Bmc) -> String {
     if bmc.managed { own_purpose(m) } else { given_purpose(m) }
+}
+
+fn probed(r: rack::ProbeBmcResponse, observed_at: Timestamp) -> Result<Probed, Trouble> {
+    let told = |what: &str, why: String| transient(format!("the rack told the BMC's {what}: {why}"));
+    let protocol = convert::protocol_from_wire(r.protocol)
+        .ok_or_else(|| told("protocol", format!("{} is unknown", r.protocol)))?;
+    let facts = BmcFacts {
+        observed_at,
+        firmware_version: r.firmware_version,
+        capabilities: r.capabilities,
+        speaks: r.speaks.into_iter().filter_map(convert::protocol_from_wire).collect(),
+        because: if r.because.is_empty() { "whoever set the BMC said so".to_owned() } else { r.because },
+        ..BmcFacts::default()
+    };
+    let power = convert::power_from_wire(r.power);
+    let can = facts.capabilities.join(", ");
+    let (firmware, because) = (&facts.firmware_version, &facts.because);
+    let Some(redfish) = r.redfish else {
+        let vendor = bmc::maker(r.manufacturer_id);
+        let (version, suite, product) = (r.ipmi_version, r.cipher_suite, r.product_id);
+        let text = format!(
+            "IPMI {version} of {vendor}, product {product}, firmware {firmware}; it can {can}; cipher suite {suite}; chosen \
+             because: {because}"
+        );
+        let cipher_suite = u8::try_from(suite).map_err(|_| told("cipher suite", format!("{suite} is none")))?;
+        let facts = BmcFacts { vendor, product: product.to_string(), cipher_suite, ..facts };
+        return Ok(Probed { protocol, power, certificate: None, facts, text });
+    };
+    let certificate = redfish.certificate_sha256.parse().map_err(|e| told("certificate", format!("{e}")))?;
+    let text = format!(
+        "Redfish {} of {} {}, firmware {firmware}, in {} with serial number {}; it can {can}; vendor rules {}; certificate \
+         {certificate}; chosen because: {because}",
+        redfish.version,
+        redfish.vendor,
+        redfish.product,
+        redfish.model,
+        redfish.serial,
+        redfish.rules.join(", "),
+    );
+    let facts = BmcFacts { vendor: redfish.vendor, product: redfish.product, rules: redfish.rules, ..facts };
+    Ok(Probed { protocol, power, certificate: Some(certificate), facts, text })
 }
 
 fn rack_of(m: &Machine) -> Result<RackId, Trouble> {

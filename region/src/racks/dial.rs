@@ -58,8 +58,8 @@ pub(super) fn trouble(status: &Status) -> Trouble {
         return Trouble { kind: TroubleKind::Untrusted, text: text.to_owned() };
     }
     match status.code() {
-        Code::Unauthenticated
-        | Code::PermissionDenied
+        Code::Unauthenticated => Trouble { kind: TroubleKind::Refused, text: text.to_owned() },
+        Code::PermissionDenied
         | Code::Unimplemented
         | Code::InvalidArgument
         | Code::AlreadyExists

@@ -1,7 +1,7 @@
-//! What was last heard of each BMC, for people who ask why. In memory: after a restart the next exchange is the last one.
+//! What was heard of each BMC lately, for people who ask why. In memory: a restart forgets it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
 };
 
@@ -9,21 +9,25 @@ use farrier_common::{clock::Timestamp, id::MachineId};
 
 use crate::domain::observation::Trouble;
 
-/// Beyond this the oldest are forgotten.
+/// Beyond this the machine that was heard least lately is forgotten.
 const MOST: usize = 100_000;
+/// Exchanges that are kept of each machine.
+const EACH: usize = 16;
 
-/// The last exchange with a BMC.
+/// An exchange with a BMC, or several of the same in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
-    /// When it ended.
+    /// When the last one ended.
     pub at: Timestamp,
     /// What was asked and what came of it.
     pub text: String,
+    /// How often in a row.
+    pub times: u32,
 }
 
-/// The last exchange of each machine.
+/// The last exchanges of each machine, the newest last.
 #[derive(Debug, Default)]
-pub(super) struct Exchanges(Mutex<HashMap<MachineId, Exchange>>);
+pub(super) struct Exchanges(Mutex<HashMap<MachineId, VecDeque<Exchange>>>);
 
 impl Exchanges {
     /// Notes an exchange.
@@ -34,15 +38,30 @@ impl Exchanges {
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST && !all.contains_key(&machine) {
-            let oldest = all.iter().min_by_key(|(_, e)| e.at).map(|(id, _)| *id);
+            let oldest = all.iter().min_by_key(|(_, e)| e.back().map(|e| e.at)).map(|(id, _)| *id);
             oldest.map(|id| all.remove(&id));
         }
-        all.insert(machine, Exchange { at, text });
+        let heard = all.entry(machine).or_default();
+        match heard.back_mut().filter(|last| last.text == text) {
+            Some(last) => (last.at, last.times) = (at, last.times.saturating_add(1)),
+            None => {
+                if heard.len() == EACH {
+                    heard.pop_front();
+                }
+                heard.push_back(Exchange { at, text, times: 1 });
+            }
+        }
     }
 
     /// The last exchange with the BMC of this machine that this process knows of.
     pub(super) fn last(&self, machine: MachineId) -> Option<Exchange> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&machine).cloned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&machine).and_then(|e| e.back().cloned())
+    }
+
+    /// All that are kept of it, the newest first.
+    pub(super) fn all(&self, machine: MachineId) -> Vec<Exchange> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&machine).map(|e| e.iter().rev().cloned().collect()).unwrap_or_default()
     }
 }
 
@@ -52,13 +71,21 @@ mod tests {
     use crate::domain::{observation::TroubleKind, testing::at};
 
     #[test]
-    fn the_last_one_is_kept() {
+    fn the_last_ones_are_kept() {
         let (all, machine) = (Exchanges::default(), MachineId::generate());
         all.note(machine, at(1), "power?", &Ok(()));
+        all.note(machine, at(2), "power?", &Ok(()));
         let silent = Trouble { kind: TroubleKind::Transient, text: "no answer within 5 s".to_owned() };
-        all.note::<()>(machine, at(2), "power?", &Err(silent));
+        all.note::<()>(machine, at(3), "power?", &Err(silent));
         let text = "power?: no answer within 5 s".to_owned();
-        assert_eq!(all.last(machine), Some(Exchange { at: at(2), text }));
+        let last = Exchange { at: at(3), text, times: 1 };
+        assert_eq!(all.last(machine).as_ref(), Some(&last));
+        let before = Exchange { at: at(2), text: "power?: answered".to_owned(), times: 2 };
+        assert_eq!(all.all(machine), [last, before]);
         assert_eq!(all.last(MachineId::generate()), None);
+        for n in 0..100 {
+            all.note(machine, at(n), &format!("question {n}"), &Ok(()));
+        }
+        assert_eq!(all.all(machine).len(), EACH);
     }
 }

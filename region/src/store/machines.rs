@@ -100,13 +100,15 @@ pub struct NewMachine {
 pub struct Extra {
     /// Purpose and sealed value; replaces what is there.
     pub secrets: Vec<(String, Vec<u8>)>,
+    /// The same, but what is there stays.
+    pub keep: Vec<(String, Vec<u8>)>,
     /// Purposes to delete.
     pub forget: Vec<String>,
 }
 
 impl From<Vec<(String, Vec<u8>)>> for Extra {
     fn from(secrets: Vec<(String, Vec<u8>)>) -> Self {
-        Self { secrets, forget: Vec::new() }
+        Self { secrets, ..Self::default() }
     }
 }
 

@@ -36,14 +36,21 @@ impl Store {
 }
 
 pub(super) fn put(tx: &mut Tx<'_>, purpose: &str, sealed: &[u8]) -> Outcome<()> {
-    diesel::sql_query(
-        "INSERT INTO secrets (purpose, sealed, updated_at) VALUES ($1, $2, $3) \
-         ON CONFLICT (purpose) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at",
-    )
-    .bind::<sql_types::Text, _>(purpose)
-    .bind::<sql_types::Binary, _>(sealed)
-    .bind::<sql_types::Timestamp, _>(naive(tx.now))
-    .execute(tx.conn)?;
+    insert(tx, purpose, sealed, "DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at")
+}
+
+/// Puts a value unless there is one.
+pub(super) fn keep(tx: &mut Tx<'_>, purpose: &str, sealed: &[u8]) -> Outcome<()> {
+    insert(tx, purpose, sealed, "DO NOTHING")
+}
+
+fn insert(tx: &mut Tx<'_>, purpose: &str, sealed: &[u8], otherwise: &str) -> Outcome<()> {
+    let values = "INSERT INTO secrets (purpose, sealed, updated_at) VALUES ($1, $2, $3) ON CONFLICT (purpose)";
+    diesel::sql_query(format!("{values} {otherwise}"))
+        .bind::<sql_types::Text, _>(purpose)
+        .bind::<sql_types::Binary, _>(sealed)
+        .bind::<sql_types::Timestamp, _>(naive(tx.now))
+        .execute(tx.conn)?;
     Ok(())
 }
 

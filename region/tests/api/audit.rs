@@ -93,6 +93,13 @@ async fn what_the_run_of_all_mutations_leaves_out_is_audited_too() {
     site.subnet("r1", 1).await;
     site.machine("m1", 2).await;
     site.engine("m1", Some(Event::Done), |_| {}).await;
+    site.own_account("m1", "our own password").await;
+    let probed = farrier_proto::rack::ProbeBmcResponse {
+        protocol: v1::BmcProtocol::Ipmi.into(),
+        cipher_suite: 17,
+        ..Default::default()
+    };
+    orders.answer("ProbeBmc", &probed);
     let (copies, _) = layouts::site_of(2).await;
     let mira = copies.user("mira", Role::Viewer).await;
     let source = layouts::configure("m1", &["storage"], Some(layouts::storage("d1")), None);
@@ -102,6 +109,10 @@ async fn what_the_run_of_all_mutations_leaves_out_is_audited_too() {
     for (method, _) in LEFT_OUT {
         let name = method.rsplit('/').next().unwrap();
         match name {
+            "ProbeBmc" | "RotateBmcPassword" | "RevealBmcPassword" | "ResetBmc" => {
+                let q = v1::BmcVerbRequest { options: None, machine: machine.clone(), comment: String::new() };
+                every_way(&site, &vera, name, &q.encode_to_vec()).await;
+            }
             "PowerMachine" => {
                 let action = v1::PowerAction::Cycle.into();
                 let q = v1::PowerMachineRequest { options: None, machine: machine.clone(), action };

@@ -16,8 +16,9 @@ use farrier_common::{
 use farrier_region::{
     domain::{
         advance::{Change, Deadlines, transition},
+        bmc::Bmc,
         lifecycle::{self, Class, Event, State},
-        machine::{Bmc, Details, Machine, Owner, Work},
+        machine::{Details, Machine, Owner, Work},
         pool,
     },
     store::{Extra, MachineFilter, MachineView, NewMachine, Once},
@@ -31,7 +32,7 @@ fn live(name: &str, owner: Option<Owner>, now: farrier_common::clock::Timestamp)
     let birth = lifecycle::birth(Event::AddLive).unwrap();
     let id = MachineId::generate();
     let bmc = Bmc {
-        protocol: BmcProtocol::Ipmi,
+        protocol: Some(BmcProtocol::Ipmi),
         address: Ipv4Addr::LOCALHOST,
         port: 623,
         username: "root".to_owned(),
@@ -39,6 +40,10 @@ fn live(name: &str, owner: Option<Owner>, now: farrier_common::clock::Timestamp)
         use_as_is: true,
         certificate: None,
         system: String::new(),
+        facts: None,
+        take_over: false,
+        rotated_at: None,
+        rotation: None,
     };
     let machine = Machine {
         id,

@@ -30,6 +30,8 @@ impl Held {
                                WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let begun = Instant::now();
         loop {
+            // Within one transaction PostgreSQL tells of others what it told the first time, unless it is told to forget that.
+            self.0.batch_execute("SELECT pg_stat_clear_snapshot()").unwrap();
             let now: Waiting = sql_query(WAITING).get_result(&mut self.0).unwrap();
             if now.count >= transactions {
                 break;

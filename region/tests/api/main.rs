@@ -11,6 +11,7 @@ mod requests;
 mod admins;
 mod allocation;
 mod audit;
+mod bmcs;
 mod bulk;
 mod bytes;
 mod daemon;

@@ -212,6 +212,13 @@ impl Site {
         self.app.store.machine_apply(None, change, version, Extra::default(), |_| Vec::new()).await.unwrap();
     }
 
+    /// The machine's BMC has an account of our own, with this password.
+    pub(crate) async fn own_account(&self, machine: &str, password: &str) {
+        let own = format!("bmc-own/{}", self.id_of(machine).await);
+        self.app.store.secret_put(&own, self.app.vault.seal(&own, password.as_bytes())).await.unwrap();
+        self.engine(machine, None, |change| change.machine.details.bmc.as_mut().unwrap().managed = true).await;
+    }
+
     /// The bytes of the database's files.
     pub(crate) fn database(&self) -> Vec<u8> {
         let read = |name: &str| std::fs::read(self.dir.path().join(name)).unwrap_or_default();

@@ -116,7 +116,8 @@ fn a_change_goes_through_once_per_version_and_whole() {
         change.boot = Some(boot);
         change.task = Some(TaskKind::Erase);
         change.machine.interfaces = vec![Interface { mac: mac(7), address: None }, before.interfaces[0].clone()];
-        let extra = Extra { secrets: vec![("a".to_owned(), vec![1])], forget: vec!["b".to_owned()] };
+        let keep = ["a", "c"].map(|purpose| (purpose.to_owned(), vec![3])).to_vec();
+        let extra = Extra { secrets: vec![("a".to_owned(), vec![1])], keep, forget: vec!["b".to_owned()] };
         world.store.secret_put("b", vec![2]).await.unwrap();
 
         let apply = || world.store.machine_apply(None, change.clone(), 1, extra.clone(), |_| vec![]);
@@ -125,6 +126,7 @@ fn a_change_goes_through_once_per_version_and_whole() {
         assert_eq!(after.interfaces, change.machine.interfaces);
         assert_eq!(after, world.reload(before.id).await);
         assert_eq!(world.store.secret_get("a").await.unwrap(), Some(vec![1]));
+        assert_eq!(world.store.secret_get("c").await.unwrap(), Some(vec![3]), "nothing was there to keep");
         assert_eq!(world.store.secret_get("b").await.unwrap(), None);
         assert_eq!(world.store.boot_get(boot.id).await.unwrap().unwrap().machine, before.id);
         let task = world.store.task_current(boot.id).await.unwrap().unwrap();

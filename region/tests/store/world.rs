@@ -11,9 +11,10 @@ use farrier_common::{
 };
 use farrier_region::{
     domain::{
+        bmc::Bmc,
         event::{EventKind, NewEvent},
         lifecycle::{self, Event, State},
-        machine::{Bmc, Details, Interface, Machine, Work},
+        machine::{Details, Interface, Machine, Work},
         pool,
         rack::Rack,
         reason::Code,
@@ -182,7 +183,7 @@ pub(crate) fn machine(n: u8, now: Timestamp) -> Machine {
         interfaces: vec![Interface { mac: mac(n), address: Some(Ipv4Addr::new(10, 0, 0, n)) }],
         details: Details {
             bmc: Some(Bmc {
-                protocol: BmcProtocol::Ipmi,
+                protocol: Some(BmcProtocol::Ipmi),
                 address: Ipv4Addr::new(10, 1, 0, n),
                 port: 623,
                 username: "admin".to_owned(),
@@ -190,6 +191,10 @@ pub(crate) fn machine(n: u8, now: Timestamp) -> Machine {
                 use_as_is: false,
                 certificate: None,
                 system: String::new(),
+                facts: None,
+                take_over: false,
+                rotated_at: None,
+                rotation: None,
             }),
             ..Details::default()
         },

@@ -2,7 +2,8 @@
 
 use expect_test::expect;
 use farrier_proto::v1::{
-    Architecture, BmcProtocol, BootStage, Disk, Exchange, Firmware, MachineState, NetworkInterface, Nic, PowerState,
+    Architecture, BmcEndpoint, BmcProtocol, BootStage, Disk, Exchange, Firmware, MachineState, NetworkInterface, Nic,
+    PowerState,
 };
 use prost_types::Timestamp;
 
@@ -210,6 +211,7 @@ fn a_machine_for_programs() {
               "bmc": {
                 "address": "10.9.0.7",
                 "certificate_sha256": null,
+                "facts": null,
                 "managed_account": true,
                 "port": 0,
                 "protocol": "ipmi",

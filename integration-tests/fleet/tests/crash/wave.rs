@@ -151,12 +151,19 @@ impl Wave<'_> {
     }
 
     /// Every other machine is not as its work expects it. Tells which were switched on.
-    fn press(&self) -> anyhow::Result<Vec<bool>> {
+    fn press(&mut self) -> anyhow::Result<Vec<bool>> {
         let off = matches!(self.state, State::Commissioning | State::Testing | State::Deploying);
+        let anew = self.state == State::ExitingRescue && self.dies.is_some();
+        // Before the wave begins nobody sees who dies: whoever is still to die by the wave before would stay dead.
+        for who in DAEMONS {
+            if anew && self.stage.armed(who).0.is_some() {
+                self.stage.arm(who, None)?;
+            }
+        }
         let pressed: Vec<&Member> = self.each().step_by(2).map(|subject| &subject.member).collect();
         if off {
             pressed.iter().for_each(|member| member.switch_on());
-        } else if self.state == State::ExitingRescue && self.dies.is_some() {
+        } else if anew {
             start_anew(&pressed)?;
         }
         Ok(self.who.iter().enumerate().map(|(n, _)| off && n % 2 == 0).collect())

@@ -15,6 +15,7 @@ pub const fn name(netfn: u8, cmd: u8) -> &'static str {
         (0, 0x08) => "Set System Boot Options",
         (0, 0x09) => "Get System Boot Options",
         (6, 0x01) => "Get Device ID",
+        (6, 0x02) => "Cold Reset",
         (6, 0x38) => "Get Channel Authentication Capabilities",
         (6, 0x3b) => "Set Session Privilege Level",
         (6, 0x3c) => "Close Session",
@@ -78,7 +79,8 @@ without_answer!(
     SetUserName,
     SetUserPassword,
     SetUserAccess,
-    CloseSession
+    CloseSession,
+    ColdReset
 );
 
 /// Get Chassis Status (28.2), of which only the power is kept.
@@ -358,6 +360,16 @@ pub struct CloseSession(pub u32);
 impl From<CloseSession> for Message {
     fn from(CloseSession(id): CloseSession) -> Self {
         Self::new_request(NetFn::App, 0x3c, id.to_le_bytes().to_vec())
+    }
+}
+
+/// Cold Reset (20.2): the BMC starts anew.
+#[derive(Clone, Copy, Debug)]
+pub struct ColdReset;
+
+impl From<ColdReset> for Message {
+    fn from(_: ColdReset) -> Self {
+        Self::new_request(NetFn::App, 0x02, Vec::new())
     }
 }
 

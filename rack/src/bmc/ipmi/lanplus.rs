@@ -10,7 +10,7 @@ mod packet;
 mod suite;
 mod window;
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddrV4, time::Duration};
 
 use ipmi_rs_core::connection::{IpmiCommand, Message};
 use thiserror::Error;
@@ -192,6 +192,14 @@ impl Session {
         };
         line.exchange(commands::name(netfn, cmd), make, accept).await
     }
+}
+
+/// Finds out whether a BMC that speaks IPMI 2.0 is there, without a login.
+///
+/// # Errors
+/// See [`SessionError`]: nothing answers, or it speaks IPMI 1.5 only.
+pub async fn greet(address: SocketAddrV4, pace: Pace) -> Result<(), SessionError> {
+    handshake::greet(address, pace).await
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Farrier's own account on a Redfish service: made, proved by a login, taken away again; never at the cost of another.
 //!
-//! Invariant: the only account that is ever written is one that we made, an empty slot, or one that carries our name and
-//! either takes our password or is disabled, so that it gives nobody access.
+//! Invariant: the only account that is ever written is one that we made, an empty slot, or one that carries our name and takes
+//! our password, is disabled, so that it gives nobody access, or is to be taken over because an admin has said so.
 
 mod list;
+mod rotate;
 
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use super::{
     rules::Create,
 };
 use crate::crash::{Point, Work};
+
+pub(super) use self::rotate::rotate;
 
 /// Some BMCs take a moment until a new password works.
 const PROOFS: u32 = 4;
@@ -100,8 +103,10 @@ impl Making<'_> {
         }
         match self.prove().await {
             Ok(()) => Ok(user.role == ADMINISTRATOR),
+            Err(BmcError::Refused(_)) if self.account.takes_over() => Ok(false),
             Err(BmcError::Refused(_)) => Err(BmcError::NameTaken(format!(
-                "user {:?} at {} has access with another password; remove or rename it on the BMC",
+                "user {:?} at {} has access with another password; remove or rename it on the BMC, or say that it is to be \
+                 taken over",
                 user.name, user.read.path
             ))),
             Err(other) => Err(other),

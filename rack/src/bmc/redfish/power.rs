@@ -15,6 +15,8 @@ use super::{
 /// Resets that bring it there, the best first.
 const ON: [&str; 3] = ["On", "ForceOn", "PushPowerButton"];
 const OFF: [&str; 1] = ["ForceOff"];
+/// Resets of the BMC itself.
+const RESTART: [&str; 2] = ["GracefulRestart", "ForceRestart"];
 /// Resets that ask the system to shut down. The button does so with a system that is on.
 const SOFT_OFF: [&str; 2] = ["GracefulShutdown", "PushPowerButton"];
 
@@ -102,22 +104,37 @@ pub(super) async fn soft_off(
     Ok(())
 }
 
+/// Starts the system's manager, which is the BMC, anew.
+pub(super) async fn reset_manager(client: &mut Client<'_>, id: &str) -> Result<(), BmcError> {
+    let system = system::read(client, id).await?;
+    let unmanaged = || BmcError::Unsupported(format!("{} does not tell by whom it is managed", system.path));
+    let manager = system.optional_link("/Links/ManagedBy/0").ok_or_else(unmanaged)?;
+    let manager = client.get(&manager).await?;
+    act(client, &manager, "Manager.Reset", &RESTART).await
+}
+
 async fn reset(client: &mut Client<'_>, system: &Document, kinds: &[&str]) -> Result<(), BmcError> {
-    let target = system.text("/Actions/#ComputerSystem.Reset/target").and_then(path_of);
-    let target = target.ok_or_else(|| BmcError::Unsupported(format!("{} has no reset action", system.path)))?;
-    let allowed = allowed(client, system).await?;
+    act(client, system, "ComputerSystem.Reset", kinds).await
+}
+
+/// Does the best of `kinds` that the action allows.
+async fn act(client: &mut Client<'_>, on: &Document, action: &str, kinds: &[&str]) -> Result<(), BmcError> {
+    let action = format!("/Actions/#{action}");
+    let target = on.text(&format!("{action}/target")).and_then(path_of);
+    let target = target.ok_or_else(|| BmcError::Unsupported(format!("{} has no reset action", on.path)))?;
+    let allowed = allowed(client, on, &action).await?;
     let kind = choose(allowed.as_deref(), kinds)?;
     let body = Map::from_iter([("ResetType".to_owned(), Value::from(kind))]);
     client.post(&target, &body).await.map(drop)
 }
 
 /// The kinds of reset that the BMC takes, if it tells.
-async fn allowed(client: &mut Client<'_>, system: &Document) -> Result<Option<Vec<String>>, BmcError> {
+async fn allowed(client: &mut Client<'_>, on: &Document, action: &str) -> Result<Option<Vec<String>>, BmcError> {
     let owned = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect();
-    if let Some(words) = system.words("/Actions/#ComputerSystem.Reset/ResetType@Redfish.AllowableValues") {
+    if let Some(words) = on.words(&format!("{action}/ResetType@Redfish.AllowableValues")) {
         return Ok(Some(owned(words)));
     }
-    let Some(info) = system.text("/Actions/#ComputerSystem.Reset/@Redfish.ActionInfo").and_then(path_of) else {
+    let Some(info) = on.text(&format!("{action}/@Redfish.ActionInfo")).and_then(path_of) else {
         return Ok(None);
     };
     let info = client.get(&info).await?;

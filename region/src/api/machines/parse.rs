@@ -77,8 +77,10 @@ pub(super) fn chosen(given: Option<v1::CommissionOptions>) -> Chosen {
 }
 
 pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
-    let protocol = convert::protocol_from_wire(q.protocol)
-        .ok_or_else(|| unknown("bmc.protocol", BmcProtocol::ALL.iter().map(|p| p.as_str())))?;
+    let protocol = convert::protocol_from_wire(q.protocol);
+    if protocol.is_none() && q.protocol != 0 {
+        return Err(unknown("bmc.protocol", BmcProtocol::ALL.iter().map(|p| p.as_str())));
+    }
     let address = parse::ipv4("bmc.address", &q.address)?;
     if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
         return Err(Error::invalid("bmc.address", format!("{address} is not the address of one BMC")));
@@ -86,7 +88,11 @@ pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
     let port = u16::try_from(q.port)
         .map_err(|_| Error::invalid("bmc.port", "must be 1 to 65535, or 0 for the protocol's own"))?;
     let password = Secret::new(q.password);
-    let (most_username, most_password) = protocol.longest_login();
+    if port != 0 && protocol.is_none() {
+        return Err(Error::invalid("bmc.port", "needs a protocol: without one, the protocols' own ports are asked"));
+    }
+    // Whether a longer name fits what the BMC turns out to speak, its probe tells.
+    let (most_username, most_password) = protocol.unwrap_or(BmcProtocol::Redfish).longest_login();
     printable("bmc.username", &q.username, most_username)?;
     printable("bmc.password", password.expose(), most_password)?;
     let port = Some(port).filter(|p| *p != 0);
@@ -95,12 +101,18 @@ pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
         printable("bmc.system", &q.system, MOST_SYSTEM)?;
     }
     for (field, given) in [("bmc.certificate_sha256", certificate.is_some()), ("bmc.system", !q.system.is_empty())] {
-        if given && protocol != BmcProtocol::Redfish {
-            return Err(Error::invalid(field, format!("is for redfish; the protocol is {protocol}")));
+        if let Some(other) = protocol.filter(|p| given && *p != BmcProtocol::Redfish) {
+            return Err(Error::invalid(field, format!("is for redfish; the protocol is {other}")));
         }
     }
-    let (username, use_as_is, system) = (q.username, q.use_as_is, q.system);
-    Ok(GivenBmc { protocol, address, port, username, password, use_as_is, certificate, system })
+    let (username, use_as_is, take_over, system) = (q.username, q.use_as_is, q.take_over_account, q.system);
+    if use_as_is && take_over {
+        return Err(Error::invalid(
+            "bmc.take_over_account",
+            "is for an account of Farrier's own, and use_as_is makes none",
+        ));
+    }
+    Ok(GivenBmc { protocol, address, port, username, password, use_as_is, take_over, certificate, system })
 }
 
 fn printable(field: &str, text: &str, most: usize) -> Result<()> {
@@ -156,7 +168,7 @@ pub(super) fn comment(text: &str) -> Result<String> {
 }
 
 /// The comment of a verb, or else that of its options, which was read already.
-pub(super) fn why<T>(ask: &Ask<T>, text: &str) -> Result<String> {
+pub(in super::super) fn why<T>(ask: &Ask<T>, text: &str) -> Result<String> {
     if text.is_empty() { Ok(ask.request.comment.clone()) } else { comment(text) }
 }
 
@@ -205,8 +217,10 @@ mod tests {
     fn wrong_credentials_name_their_field_and_never_show_the_password() {
         assert_eq!(bmc(credentials()).unwrap().port, None);
         type Spoil = fn(&mut v1::BmcCredentials);
-        let spoiled: [(&str, Spoil); 10] = [
-            ("bmc.protocol", |c| c.protocol = 0),
+        let spoiled: [(&str, Spoil); 12] = [
+            ("bmc.take_over_account", |c| (c.use_as_is, c.take_over_account) = (true, true)),
+            ("bmc.port", |c| (c.protocol, c.port) = (0, 623)),
+            ("bmc.protocol", |c| c.protocol = 9),
             ("bmc.address", |c| c.address = "bmc.example".into()),
             ("bmc.address", |c| c.address = "0.0.0.0".into()),
             ("bmc.port", |c| c.port = 65_536),
@@ -230,7 +244,9 @@ mod tests {
             system: "System.Embedded.1".to_owned(),
             ..credentials()
         };
-        assert!(bmc(redfish).unwrap().certificate.is_some());
+        assert!(bmc(redfish.clone()).unwrap().certificate.is_some());
+        let unknown = bmc(v1::BmcCredentials { protocol: 0, ..redfish }).unwrap();
+        assert_eq!((unknown.protocol, unknown.port), (None, None), "to be found out");
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::{
     api::words::{state_to_wire, time_to_wire},
     app::machines::{Deleted, Explanation, Live},
     domain::{
+        bmc::{Bmc, BmcFacts},
         boot_stages::Stage,
-        machine::{Bmc, Disk, DiskErasure, Gpu, Hardware, Interface, Lock, Machine, Nic},
+        machine::{Disk, DiskErasure, Gpu, Hardware, Interface, Lock, Machine, Nic},
         script::Run,
     },
     store::{MachineView, TimelineRow},
@@ -97,15 +98,30 @@ fn lock(lock: &Lock) -> v1::Lock {
     v1::Lock { by: lock.by.clone(), since: Some(time_to_wire(lock.since)), comment: lock.comment.clone() }
 }
 
-fn endpoint(bmc: &Bmc) -> v1::BmcEndpoint {
+pub(in super::super) fn endpoint(bmc: &Bmc) -> v1::BmcEndpoint {
     v1::BmcEndpoint {
-        protocol: convert::protocol_to_wire(bmc.protocol).into(),
+        protocol: bmc.protocol.map_or(0, |p| convert::protocol_to_wire(p).into()),
         address: bmc.address.to_string(),
         port: bmc.port.into(),
         username: bmc.username.clone(),
         managed_account: bmc.managed,
         certificate_sha256: bmc.certificate.map(|c| c.to_string()).unwrap_or_default(),
         system: bmc.system.clone(),
+        facts: bmc.facts.as_ref().map(bmc_facts),
+    }
+}
+
+fn bmc_facts(facts: &BmcFacts) -> v1::BmcFacts {
+    v1::BmcFacts {
+        observed_at: Some(time_to_wire(facts.observed_at)),
+        vendor: facts.vendor.clone(),
+        product: facts.product.clone(),
+        firmware_version: facts.firmware_version.clone(),
+        capabilities: facts.capabilities.clone(),
+        speaks: facts.speaks.iter().map(|p| convert::protocol_to_wire(*p).into()).collect(),
+        because: facts.because.clone(),
+        cipher_suite: facts.cipher_suite.into(),
+        rules: facts.rules.clone(),
     }
 }
 

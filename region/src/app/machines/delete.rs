@@ -15,7 +15,7 @@ use crate::{
         user::Role,
         verbs as rules,
     },
-    racks::{given_purpose, own_purpose},
+    racks::{given_purpose, own_purpose, pending_purpose, previous_purpose},
     store::{Gone, Once},
 };
 
@@ -105,7 +105,8 @@ impl App {
             actor: ask.actor(),
             reason: format!("machine {} was deleted; its BMC account {}{why}", m.name, account.told()),
         };
-        let purposes = vec![own_purpose(m), given_purpose(m), user_data_purpose(m.id)];
+        let purposes =
+            vec![own_purpose(m), given_purpose(m), pending_purpose(m), previous_purpose(m), user_data_purpose(m.id)];
         let (id, name) = (m.id.to_string(), m.name.to_string());
         let made = move |gone| Deleted { id, name, account, gone };
         let done =
@@ -199,7 +200,7 @@ fn unreachable(m: &Machine, trouble: &Trouble) -> Error {
     );
     match trouble.kind {
         TroubleKind::Transient => Error::Unavailable(text),
-        TroubleKind::Permanent | TroubleKind::Untrusted => Error::Precondition(text),
+        TroubleKind::Permanent | TroubleKind::Refused | TroubleKind::Untrusted => Error::Precondition(text),
     }
 }
 

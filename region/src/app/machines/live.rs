@@ -91,8 +91,11 @@ impl App {
             return Err(Error::invalid("token_seconds", format!("must be 1 to {MOST_SECONDS}, or 0 for an hour")));
         }
         let birth = birth(Event::AddLive)?;
-        // Nothing probes the BMC of a machine that is added with its workload, so nothing would learn the certificate.
-        if new.bmc.as_ref().is_some_and(|b| b.protocol == BmcProtocol::Redfish && b.certificate.is_none()) {
+        // Nothing probes the BMC of a machine that is added with its workload, so nothing would learn protocol or certificate.
+        if new.bmc.as_ref().is_some_and(|b| b.protocol.is_none()) {
+            return Err(Error::invalid("bmc.protocol", "required for a live machine: must be ipmi or redfish"));
+        }
+        if new.bmc.as_ref().is_some_and(|b| b.protocol == Some(BmcProtocol::Redfish) && b.certificate.is_none()) {
             return Err(Error::invalid(
                 "bmc.certificate_sha256",
                 "required for a live machine whose BMC speaks redfish",

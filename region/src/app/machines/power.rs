@@ -101,7 +101,7 @@ fn may(user: &User, m: &Machine, what: &str) -> Result<()> {
     Err(Error::Denied(format!("power {what} of machine {} is for its owner and for admins", m.name)))
 }
 
-fn reachable(m: &Machine) -> Result<()> {
+pub(super) fn reachable(m: &Machine) -> Result<()> {
     if m.details.bmc.is_none() {
         return Err(Error::Precondition(format!(
             "the BMC of machine {} is not known; commission the machine first",
@@ -114,10 +114,10 @@ fn reachable(m: &Machine) -> Result<()> {
     Ok(())
 }
 
-fn error(trouble: Trouble) -> Error {
+pub(super) fn error(trouble: Trouble) -> Error {
     match trouble.kind {
         TroubleKind::Transient => Error::Unavailable(trouble.text),
-        TroubleKind::Permanent | TroubleKind::Untrusted => Error::Precondition(trouble.text),
+        TroubleKind::Permanent | TroubleKind::Refused | TroubleKind::Untrusted => Error::Precondition(trouble.text),
     }
 }
 

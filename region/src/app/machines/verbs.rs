@@ -13,8 +13,9 @@ use crate::{
     domain::{
         Error, Result,
         advance::Change,
+        bmc::Bmc,
         lifecycle::Event,
-        machine::{Bmc, Machine},
+        machine::Machine,
         script::{self, Chosen},
         verbs::{self as rules, Asked},
     },
@@ -27,11 +28,11 @@ pub(super) const TRIES: usize = 8;
 /// A BMC and an account on it that exists.
 #[derive(Clone, Debug)]
 pub struct GivenBmc {
-    /// How it is spoken to.
-    pub protocol: BmcProtocol,
+    /// How it is spoken to; `None`: to be found out.
+    pub protocol: Option<BmcProtocol>,
     /// Where.
     pub address: Ipv4Addr,
-    /// `None`: the protocol's own.
+    /// `None`: the protocol's own. None without a protocol.
     pub port: Option<u16>,
     /// The account.
     pub username: String,
@@ -39,6 +40,8 @@ pub struct GivenBmc {
     pub password: Secret<String>,
     /// Make no account of our own.
     pub use_as_is: bool,
+    /// Take an account of our name over.
+    pub take_over: bool,
     /// Redfish: the certificate that it must show; `None`: the one that is seen first.
     pub certificate: Option<Fingerprint>,
     /// Redfish: `Id` of the system, if the BMC has several.
@@ -51,12 +54,16 @@ impl GivenBmc {
         Bmc {
             protocol: self.protocol,
             address: self.address,
-            port: self.port.unwrap_or(self.protocol.port()),
+            port: self.port.or(self.protocol.map(BmcProtocol::port)).unwrap_or_default(),
             username: self.username.clone(),
             managed: false,
             use_as_is: self.use_as_is,
             certificate: self.certificate,
             system: self.system.clone(),
+            facts: None,
+            take_over: self.take_over,
+            rotated_at: None,
+            rotation: None,
         }
     }
 }

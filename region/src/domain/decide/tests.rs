@@ -252,7 +252,7 @@ impl Obedient {
     fn react(&mut self, m: &mut Machine, decision: &Decision, task: Option<TaskKind>) {
         if let Decision::Do { effect, .. } = decision {
             match effect {
-                Effect::ProbeBmc | Effect::EnsureBmcAccount => {}
+                Effect::ProbeBmc | Effect::EnsureBmcAccount | Effect::RotateBmcPassword => {}
                 Effect::PowerOff => self.power = PowerState::Off,
                 Effect::StartFrom(_) => {
                     self.power = PowerState::On;

@@ -22,6 +22,12 @@ const fn changes(service: &'static str, name: &'static str, need: Need) -> Call 
 pub const CALLS: &[Call] = &[
     reads  ("Audit",      "ListAuditEntries",          ADMIN),
 
+    reads  ("Bmcs",       "GetBmc",                    Seen),
+    changes("Bmcs",       "ProbeBmc",                  ADMIN),
+    changes("Bmcs",       "RotateBmcPassword",         ADMIN),
+    changes("Bmcs",       "RevealBmcPassword",         ADMIN),
+    changes("Bmcs",       "ResetBmc",                  ADMIN),
+
     reads  ("Events",     "ListEvents",                Token),
     reads  ("Events",     "WatchEvents",               Token),
 

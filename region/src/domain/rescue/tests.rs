@@ -48,9 +48,9 @@ fn follow(mut m: Machine, mut power: PowerState) -> (Machine, Vec<Phase>) {
                 crate::domain::observation::Effect::PowerOff => power = PowerState::Off,
                 crate::domain::observation::Effect::StartFrom(_) => power = PowerState::On,
                 crate::domain::observation::Effect::PublishIntent => m.details.published = Some(m.boot_target()),
-                crate::domain::observation::Effect::ProbeBmc | crate::domain::observation::Effect::EnsureBmcAccount => {
-                    panic!("{effect:?}")
-                }
+                crate::domain::observation::Effect::ProbeBmc
+                | crate::domain::observation::Effect::EnsureBmcAccount
+                | crate::domain::observation::Effect::RotateBmcPassword => panic!("{effect:?}"),
             },
             Decision::Enter { .. } | Decision::Move { .. } => {}
         }

@@ -93,6 +93,9 @@ pub(super) fn extra(tx: &mut Tx<'_>, extra: &Extra) -> Outcome<()> {
     for (purpose, sealed) in &extra.secrets {
         secrets::put(tx, purpose, sealed)?;
     }
+    for (purpose, sealed) in &extra.keep {
+        secrets::keep(tx, purpose, sealed)?;
+    }
     for purpose in &extra.forget {
         secrets::delete(tx, purpose)?;
     }

@@ -1,5 +1,7 @@
 //! Opening a session: capabilities, Open Session, RAKP 1 to 4 (IPMI 2.0 13.15 to 13.24).
 
+use std::net::SocketAddrV4;
+
 use farrier_common::secret::random_bytes;
 
 use super::{
@@ -47,6 +49,11 @@ pub(super) async fn open(login: &Login, pace: Pace) -> Result<Session, SessionEr
         }
         tracing::debug!(address = %login.address, %error, "handshake begun anew after a retransmission");
     }
+}
+
+/// Is a BMC there that speaks IPMI 2.0? Nobody's name is told.
+pub(super) async fn greet(address: SocketAddrV4, pace: Pace) -> Result<(), SessionError> {
+    capabilities(&mut Line::open(address, pace).await?).await
 }
 
 /// Up to where repetition confuses nothing.

@@ -1,0 +1,135 @@
+//! BMCs: how they are reached, and what they tell of themselves.
+
+use chrono::{DateTime, Utc};
+use farrier_proto::v1::{Bmc, BmcEndpoint, BmcExchange, BmcFacts, BmcRotation};
+use serde_json::{Value, json};
+
+use super::{
+    table::{Fit, Page, cell, table},
+    words::{self, filled, rfc3339},
+};
+
+/// For programs.
+pub(crate) fn json(bmc: &BmcEndpoint) -> Value {
+    json!({
+        "protocol": words::protocol(bmc.protocol),
+        "address": bmc.address,
+        "port": bmc.port,
+        "username": bmc.username,
+        "managed_account": bmc.managed_account,
+        "certificate_sha256": filled(&bmc.certificate_sha256),
+        "system": filled(&bmc.system),
+        "facts": bmc.facts.as_ref().map(facts_json),
+    })
+}
+
+fn facts_json(facts: &BmcFacts) -> Value {
+    json!({
+        "observed_at": rfc3339(facts.observed_at.as_ref()),
+        "vendor": filled(&facts.vendor),
+        "product": filled(&facts.product),
+        "firmware_version": filled(&facts.firmware_version),
+        "capabilities": facts.capabilities,
+        "speaks": speaks(facts),
+        "because": filled(&facts.because),
+        "cipher_suite": (facts.cipher_suite != 0).then_some(facts.cipher_suite),
+        "rules": facts.rules,
+    })
+}
+
+fn speaks(facts: &BmcFacts) -> Vec<String> {
+    facts.speaks.iter().filter_map(|p| words::protocol(*p)).collect()
+}
+
+/// How it is reached, in one line.
+pub(crate) fn line(bmc: &BmcEndpoint) -> String {
+    let managed = if bmc.managed_account { " (made by Farrier)" } else { "" };
+    let system = if bmc.system.is_empty() { String::new() } else { format!(", system {}", bmc.system) };
+    let shows = filled(&bmc.certificate_sha256).map_or_else(String::new, |sha256| format!(", certificate {sha256}"));
+    format!("{}, account {}{managed}{system}{shows}", url(bmc), bmc.username)
+}
+
+fn url(bmc: &BmcEndpoint) -> String {
+    let port = if bmc.port == 0 { String::new() } else { format!(":{}", bmc.port) };
+    match words::protocol(bmc.protocol) {
+        Some(protocol) => format!("{protocol}://{}{port}", bmc.address),
+        None => format!("{} (protocol to be found out)", bmc.address),
+    }
+}
+
+/// A machine's BMC for programs.
+pub(crate) fn whole_json(bmc: &Bmc) -> Value {
+    json!({
+        "machine": bmc.machine,
+        "endpoint": bmc.endpoint.as_ref().map(json),
+        "rotated_at": rfc3339(bmc.rotated_at.as_ref()),
+        "rotation": bmc.rotation.as_ref().map(|r| json!({
+            "wanted_since": rfc3339(r.wanted_since.as_ref()),
+            "by": r.by,
+            "tries": r.tries,
+            "trouble": filled(&r.trouble),
+            "next_try_at": rfc3339(r.next_try_at.as_ref()),
+        })),
+    })
+}
+
+/// Everything that is known of a machine's BMC.
+pub(crate) fn page(bmc: &Bmc, now: DateTime<Utc>) -> String {
+    let Some(endpoint) = &bmc.endpoint else {
+        return Page::default().pair("Machine", bmc.machine.clone()).pair("Address", None).text();
+    };
+    let facts = endpoint.facts.clone().unwrap_or_default();
+    let account = if endpoint.managed_account { " (made by Farrier)" } else { " (given)" };
+    let suite = (facts.cipher_suite != 0).then(|| facts.cipher_suite.to_string());
+    Page::default()
+        .pair("Machine", bmc.machine.clone())
+        .pair("Address", url(endpoint))
+        .pair("Account", format!("{}{account}", endpoint.username))
+        .pair_if("Password changed", words::with_age(bmc.rotated_at.as_ref(), now))
+        .pair_if("Being changed", bmc.rotation.as_ref().map(|r| rotation(r, now)))
+        .pair_if("System", Some(endpoint.system.clone()))
+        .pair_if("Certificate", Some(endpoint.certificate_sha256.clone()))
+        .pair("Probed", words::with_age(facts.observed_at.as_ref(), now))
+        .pair_if("Vendor", Some(facts.vendor.clone()))
+        .pair_if("Product", Some(facts.product.clone()))
+        .pair_if("Firmware", Some(facts.firmware_version.clone()))
+        .pair_if("Can", Some(facts.capabilities.join(", ")))
+        .pair_if("Speaks", Some(speaks(&facts).join(", ")))
+        .pair_if("Cipher suite", suite)
+        .pair_if("Vendor rules", Some(facts.rules.join(", ")))
+        .pair_if("Chosen because", Some(facts.because))
+        .text()
+}
+
+fn rotation(rotation: &BmcRotation, now: DateTime<Utc>) -> String {
+    let since = words::with_age(rotation.wanted_since.as_ref(), now).unwrap_or_default();
+    let next = words::with_age(rotation.next_try_at.as_ref(), now).unwrap_or_default();
+    let trouble = filled(&rotation.trouble)
+        .map_or_else(String::new, |t| format!("; try {} failed: {t}; next try {next}", rotation.tries));
+    format!("since {since} for {}{trouble}", rotation.by)
+}
+
+/// A password for programs.
+pub(crate) fn password_json(username: &str, password: &str) -> Value {
+    json!({ "username": username, "password": password })
+}
+
+/// What was asked of a BMC lately, for programs.
+pub(crate) fn log_json(bmc: &Bmc) -> Value {
+    json!({
+        "machine": bmc.machine,
+        "exchanges": bmc.exchanges.iter().map(|e| json!({
+            "at": rfc3339(e.at.as_ref()),
+            "text": e.text,
+            "times": e.times,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// What was asked of a BMC lately, the newest first.
+pub(crate) fn log(bmc: &Bmc, width: Option<u16>) -> String {
+    let columns = [("LAST", Fit::Whole), ("TIMES", Fit::Whole), ("WHAT", Fit::Wraps)];
+    let row =
+        |e: &BmcExchange| vec![cell(words::seconds(e.at.as_ref())), cell(e.times.to_string()), cell(e.text.clone())];
+    table(width, &columns, bmc.exchanges.iter().map(row).collect())
+}

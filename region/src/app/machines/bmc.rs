@@ -1,0 +1,175 @@
+//! The BMCs of machines: what they are, and the account on them.
+
+use farrier_common::secret::{Secret, bmc_password};
+
+use super::{
+    super::{App, context::Ask},
+    power::{error, reachable},
+};
+use crate::{
+    domain::{
+        Error, Result,
+        advance::Change,
+        bmc::{PASSWORD, Rotation},
+        event::{EventKind, NewEvent},
+        lifecycle::Class,
+        machine::Machine,
+        user::{Role, User},
+        verbs::unlocked,
+    },
+    racks::{Exchange, pending_purpose},
+    store::{Extra, MachineView, Once},
+};
+
+impl App {
+    /// A machine, and what was heard of its BMC lately.
+    ///
+    /// # Errors
+    /// There is no such machine for the caller.
+    pub async fn bmc_get(&self, user: &User, which: &str) -> Result<(MachineView, Vec<Exchange>)> {
+        let view = self.machine_get(user, which).await?;
+        let exchanges = self.racks.exchanges(view.machine.id);
+        Ok((view, exchanges))
+    }
+
+    /// Asks a machine's BMC now what it is.
+    ///
+    /// The BMC first, then the record: if the answer is lost between them, a repeated request asks once more.
+    ///
+    /// # Errors
+    /// Not an admin; no BMC is known; rack or BMC do not answer.
+    pub async fn bmc_probe(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
+        let m = self.bmc_of(ask, which, "probe the BMC of").await?;
+        let found = if ask.request.validate_only { None } else { Some(self.racks.probe_bmc(&m).await.map_err(error)?) };
+        let asked = self.recorded(ask);
+        self.change(&asked, which, "probe the BMC of", |_, m| {
+            let mut change = Change::of(m.clone());
+            let told = found.as_ref().map_or("", |f| f.text.as_str());
+            change.events.push(event(m, ask, &format!("asked the BMC what it is: {told}"), comment));
+            if let (Some(bmc), Some(found)) = (&mut change.machine.details.bmc, &found) {
+                bmc.learn(found.protocol, found.certificate, found.facts.clone());
+            }
+            Ok((change, Extra::default()))
+        })
+        .await
+    }
+
+    /// Has the password of our account on a machine's BMC changed; the engine does it.
+    ///
+    /// # Errors
+    /// Not an admin; the account is not ours; the password is being changed already.
+    pub async fn bmc_rotate(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
+        let password = bmc_password(PASSWORD);
+        self.change(ask, which, "change the BMC password of", |asked, m| {
+            let mut change = Change::of(m.clone());
+            rotate(&mut change.machine, ask, asked.now)?;
+            change.events.push(event(m, ask, "asked for a new password of the BMC account", comment));
+            let purpose = pending_purpose(m);
+            let sealed = self.vault.seal(&purpose, password.expose().as_bytes());
+            // A password that an earlier rotation was given up with stays the one to come: the BMC may have it already.
+            Ok((change, Extra { keep: vec![(purpose, sealed)], ..Extra::default() }))
+        })
+        .await
+    }
+
+    /// Notes that somebody was told the password of a machine's BMC.
+    ///
+    /// # Errors
+    /// Not an admin; no BMC is known; no reason was given.
+    pub async fn bmc_reveal(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
+        if comment.is_empty() {
+            return Err(Error::invalid("comment", "is required: say why the password is needed; it is audited"));
+        }
+        self.bmc_of(ask, which, "reveal the BMC password of").await?;
+        self.change(ask, which, "reveal the BMC password of", |_, m| {
+            let mut change = Change::of(m.clone());
+            change.events.push(event(m, ask, "was told the password of the BMC account", comment));
+            Ok((change, Extra::default()))
+        })
+        .await
+    }
+
+    /// Account and password in use on a machine's BMC. Only for whoever was noted by [`App::bmc_reveal`].
+    ///
+    /// # Errors
+    /// No BMC is known, or nothing is kept for it.
+    pub async fn bmc_password(&self, user: &User, which: &str) -> Result<(String, Secret<String>)> {
+        let m = self.machine_get(user, which).await?.machine;
+        let password = self.racks.reveal(&m).await.map_err(error)?;
+        Ok((m.details.bmc.map(|b| b.username).unwrap_or_default(), password))
+    }
+
+    /// Starts a machine's BMC anew.
+    ///
+    /// # Errors
+    /// Not an admin; the machine is at work; no BMC is known; rack or BMC do not answer.
+    pub async fn bmc_reset(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
+        let m = self.bmc_of(ask, which, "reset the BMC of").await?;
+        if m.state.class() == Class::Working {
+            let why = format!("machine {} is {}: its work needs the BMC; wait, or abort the work", m.name, m.state);
+            return Err(Error::Precondition(why));
+        }
+        if !ask.request.validate_only {
+            self.racks.reset_bmc(&m).await.map_err(error)?;
+        }
+        let asked = self.recorded(ask);
+        self.change(&asked, which, "reset the BMC of", |_, m| {
+            let mut change = Change::of(m.clone());
+            change.events.push(event(m, ask, "started the BMC anew", comment));
+            Ok((change, Extra::default()))
+        })
+        .await
+    }
+
+    /// The machine, if the caller may have its BMC asked.
+    async fn bmc_of(&self, ask: &Ask<MachineView>, which: &str, verb: &str) -> Result<Machine> {
+        let m = self.machine_get(&ask.user, which).await?.machine;
+        ask.still(m.name.as_str(), m.etag())?;
+        unlocked(&m, verb)?;
+        ask.still_in(&m)?;
+        super::super::context::needs(&ask.user, Role::Admin, &format!("{verb} machines"))?;
+        reachable(&m)?;
+        Ok(m)
+    }
+
+    /// What the caller saw was checked before the BMC was asked; the answer does not depend on what has changed since.
+    fn recorded(&self, ask: &Ask<MachineView>) -> Ask<MachineView> {
+        Ask { etag: None, expected: None, ..ask.clone() }
+    }
+}
+
+/// Marks the machine as one whose BMC password is to be changed.
+fn rotate(m: &mut Machine, ask: &Ask<MachineView>, now: farrier_common::clock::Timestamp) -> Result<()> {
+    super::super::context::needs(&ask.user, Role::Admin, "change the BMC passwords of machines")?;
+    reachable(m)?;
+    let name = m.name.clone();
+    let refused = |why: String| Err(Error::Precondition(format!("machine {name}: {why}")));
+    let Some(bmc) = &mut m.details.bmc else { return refused("no BMC is known".to_owned()) };
+    if !bmc.managed {
+        return refused(format!(
+            "the BMC account {:?} was given and not made by Farrier, which changes only its own",
+            bmc.username
+        ));
+    }
+    if let Some(rotation) = &bmc.rotation {
+        let since = rotation.since.format("%F %T UTC");
+        return refused(format!("its BMC password is being changed since {since}, for {}", rotation.by));
+    }
+    bmc.rotation = Some(Rotation { since: now, by: ask.actor(), tries: 0, trouble: None, due: now });
+    m.due_at = Some(now);
+    Ok(())
+}
+
+fn event(m: &Machine, ask: &Ask<MachineView>, what: &str, comment: &str) -> NewEvent {
+    let why = if comment.is_empty() { String::new() } else { format!(" ({comment})") };
+    NewEvent {
+        kind: EventKind::Bmc,
+        machine: Some(m.id),
+        event: None,
+        from: Some(m.state),
+        to: Some(m.state),
+        phase: m.work.phase,
+        actor: ask.actor(),
+        reason: format!("{what}{why}"),
+    }
+}

@@ -1,0 +1,99 @@
+//! BMCs by the API, with a rack that says what it is told to say.
+
+use farrier_proto::{
+    rack,
+    v1::{self, bmcs_client::BmcsClient as Bmcs},
+};
+use farrier_region::domain::lifecycle::Event;
+use tonic::Code;
+
+use crate::{
+    fake_rack::{self, Orders},
+    site::{Rack, Site, by, options, refused},
+};
+
+const OWN: &str = "our own password";
+
+/// A machine that is ready, with an account of our own on its BMC.
+async fn ready() -> (Site, Rack, Orders) {
+    let site = Site::start().await;
+    let (rack, orders) = fake_rack::serving(&site, "r1").await;
+    site.subnet("r1", 1).await;
+    site.machine("m1", 2).await;
+    site.engine("m1", Some(Event::Done), |_| {}).await;
+    site.own_account("m1", OWN).await;
+    (site, rack, orders)
+}
+
+fn verb(comment: &str) -> v1::BmcVerbRequest {
+    v1::BmcVerbRequest { options: options(), machine: "m1".to_owned(), comment: comment.to_owned() }
+}
+
+#[tokio::test]
+async fn a_password_is_told_to_who_says_why_and_kept_nowhere() {
+    let (site, _rack, _orders) = ready().await;
+    let mut bmcs = Bmcs::new(site.channel.clone());
+    let silent = refused(bmcs.reveal_bmc_password(by(&site.admin, verb(""))).await, Code::InvalidArgument);
+    assert!(silent.message().starts_with("comment: is required"), "{silent:?}");
+    let ulf = site.user("ulf", v1::Role::User).await;
+    refused(bmcs.reveal_bmc_password(by(&ulf, verb("let me"))).await, Code::PermissionDenied);
+
+    let asked = verb("the console hangs");
+    let told = bmcs.reveal_bmc_password(by(&site.admin, asked.clone())).await.unwrap().into_inner();
+    assert_eq!(told.password, OWN);
+    let again = bmcs.reveal_bmc_password(by(&site.admin, asked)).await.unwrap().into_inner();
+    assert_eq!(again, told);
+    let events = site.app.store.event_list(0, None, None, 100).await.unwrap();
+    let noted: Vec<_> = events.iter().filter(|e| e.body.reason.contains("the console hangs")).collect();
+    assert_eq!((noted.len(), noted[0].body.actor.as_str()), (1, "user:admin"));
+    let database = site.database();
+    assert!(!database.windows(OWN.len()).any(|w| w == OWN.as_bytes()), "the stored answer holds it");
+}
+
+#[tokio::test]
+async fn a_rotation_is_refused_where_it_cannot_be() {
+    let (site, _rack, orders) = ready().await;
+    let mut bmcs = Bmcs::new(site.channel.clone());
+    let begun = bmcs.rotate_bmc_password(by(&site.admin, verb("it is time"))).await.unwrap().into_inner();
+    assert_eq!(begun.rotation.unwrap().by, "user:admin");
+    let twice = refused(bmcs.rotate_bmc_password(by(&site.admin, verb(""))).await, Code::FailedPrecondition);
+    assert!(twice.message().contains("is being changed since"), "{twice:?}");
+    assert_eq!(orders.count("ChangeBmcPassword"), 0, "the engine does it");
+
+    site.engine("m1", None, |change| {
+        let bmc = change.machine.details.bmc.as_mut().unwrap();
+        (bmc.managed, bmc.rotation) = (false, None);
+    })
+    .await;
+    let given = refused(bmcs.rotate_bmc_password(by(&site.admin, verb(""))).await, Code::FailedPrecondition);
+    assert!(given.message().contains("was given and not made by Farrier"), "{given:?}");
+}
+
+#[tokio::test]
+async fn a_probe_is_remembered_with_its_age() {
+    let (site, _rack, orders) = ready().await;
+    let told = rack::ProbeBmcResponse {
+        protocol: v1::BmcProtocol::Redfish.into(),
+        firmware_version: "7.10".to_owned(),
+        capabilities: vec!["power".to_owned()],
+        redfish: Some(rack::RedfishIdentity {
+            vendor: "Dell".to_owned(),
+            certificate_sha256: "ab".repeat(32),
+            ..Default::default()
+        }),
+        speaks: vec![v1::BmcProtocol::Redfish.into(), v1::BmcProtocol::Ipmi.into()],
+        because: "it answers".to_owned(),
+        ..Default::default()
+    };
+    orders.answer("ProbeBmc", &told);
+    let mut bmcs = Bmcs::new(site.channel.clone());
+    bmcs.probe_bmc(by(&site.admin, verb(""))).await.unwrap();
+    let ask = v1::GetBmcRequest { machine: "m1".to_owned() };
+    let seen = bmcs.get_bmc(by(&site.admin, ask)).await.unwrap().into_inner();
+    let endpoint = seen.endpoint.unwrap();
+    let facts = endpoint.facts.unwrap();
+    assert_eq!((facts.vendor.as_str(), facts.because.as_str(), facts.speaks.len()), ("Dell", "it answers", 2));
+    assert_eq!(facts.observed_at.unwrap().seconds, site.app.clock.now().timestamp());
+    assert_eq!(endpoint.certificate_sha256, "ab".repeat(32));
+    assert_eq!((seen.exchanges.len(), seen.exchanges[0].text.as_str()), (1, "log in: answered"));
+}
