@@ -224,6 +224,12 @@ impl Accounts {
         self.users.iter().filter(move |user| !name.is_empty() && user.name == name)
     }
 
+    /// Would somebody get in with this name and password, if nothing else kept him out? Counts as no login.
+    #[must_use]
+    pub fn takes(&self, name: &str, password: &str) -> bool {
+        self.named(name).any(|user| user.may_log_in() && user.has_password(password.as_bytes()))
+    }
+
     /// Names a user; an empty name frees the slot with all that it holds.
     ///
     /// # Errors

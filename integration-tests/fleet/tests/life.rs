@@ -70,19 +70,46 @@ fn only_ours_is_new(member: &Member, before: &[(String, String)]) -> bool {
     after.len() == before.len() && matches!(changed[..], [((name, _), _)] if name == "maas")
 }
 
-fn commission(lab: &Lab, site: &Site, member: &Member, name: &str, by: By) -> anyhow::Result<()> {
+/// Nobody says how the BMC is spoken to.
+fn commission(lab: &Lab, site: &Site, member: &Member, name: &str) -> anyhow::Result<()> {
     let factory = &member.vendor.accounts.factory;
     let password = text(&lab.write(&format!("{name}.bmc"), &factory.password)?);
     let bmc = member.bmc.to_string();
     let given = ["--bmc-address", &bmc, "--bmc-user", &factory.name, "--bmc-password-file", &password];
-    let protocol = ["--bmc-protocol", "redfish"];
-    let protocol = if by == By::Redfish { &protocol[..] } else { &[] };
-    site.admin.run(&[&["machine", "commission", name][..], &given, protocol].concat())?;
+    site.admin.run(&[&["machine", "commission", name][..], &given].concat())?;
+    Ok(())
+}
+
+/// Each BMC was found out, its password can be changed, and it takes what the region believes.
+fn passwords(site: &Site, members: &[Member], names: &[String], by: By) -> anyhow::Result<()> {
+    let speaks = if by == By::Redfish { "redfish" } else { "ipmi" };
+    for (member, name) in members.iter().zip(names) {
+        let vendor = &member.vendor.name;
+        let takes = |password: &str| member.accounts.lock().unwrap().takes("maas", password);
+        let told = || -> anyhow::Result<String> {
+            let told = site.admin.json(&["bmc", "reveal", name, "--comment", "a test compares"])?;
+            Ok(word(&told, "password"))
+        };
+        let (before, rest) = (told()?, users(member));
+        ensure!(takes(&before), "{vendor}: the BMC does not take what is revealed");
+        let changed = site.admin.json(&["bmc", "rotate", name, "--comment", "it is time", "--wait"])?;
+        let endpoint = &changed["endpoint"];
+        ensure!(word(endpoint, "protocol") == speaks && !word(&endpoint["facts"], "because").is_empty(), "{changed}");
+        let after = told()?;
+        ensure!(before != after && takes(member, &after) && !takes(&before), "{vendor}: not changed");
+        ensure!(only_ours_is_new(member, &rest), "{vendor}: other accounts changed");
+        let (refused, locked) = (member.truth.of(Fact::LoginRefused), member.truth.of(Fact::Lockout));
+        // A poll that was under way may have had the old password.
+        ensure!(refused <= 1 && locked == 0, "{vendor}: {:?}", member.truth.snapshot());
+        println!("{speaks}, {vendor}: {}", word(&endpoint["facts"], "because"));
+    }
     Ok(())
 }
 
 fn live(lab: &Lab, members: &[Member], by: By) -> anyhow::Result<()> {
-    let site = Site::start(lab, &RegionOptions::default(), System::Mini)?;
+    // Seldom enough that polling does not slow the lives down, and often enough to wait for.
+    let options = RegionOptions { power_poll_seconds: 20, ..RegionOptions::default() };
+    let site = Site::start(lab, &options, System::Mini)?;
     members.iter().for_each(Member::switch_on);
     let names: Vec<String> =
         members.iter().map(|m| Ok(site.enlisted(&m.mac.to_string())?)).collect::<anyhow::Result<_>>()?;
@@ -92,7 +119,7 @@ fn live(lab: &Lab, members: &[Member], by: By) -> anyhow::Result<()> {
         names.iter().try_for_each(|n| site.admin.run(&[&["machine", verb[0], n], &verb[1..]].concat()).map(|_| ()))
     };
 
-    members.iter().zip(&names).try_for_each(|(m, n)| commission(lab, &site, m, n, by))?;
+    members.iter().zip(&names).try_for_each(|(m, n)| commission(lab, &site, m, n))?;
     all_reach("ready")?;
     each(&["allocate"])?;
     each(&["deploy", "--image", System::Mini.name()])?;
@@ -114,6 +141,7 @@ fn live(lab: &Lab, members: &[Member], by: By) -> anyhow::Result<()> {
         ensure!(!member.holds_image(), "{vendor}: a disk still holds the image");
         ensure!(only_ours_is_new(member, before), "{vendor}: other accounts changed");
     }
+    passwords(&site, members, &names, by)?;
     if by == By::Redfish {
         certificates(lab, &site, members, &names)?;
     }
@@ -142,7 +170,7 @@ fn certificates(lab: &Lab, site: &Site, members: &[Member], names: &[String]) ->
     let (_, refused) = site.admin.refused(&["machine", "power", "on", name])?;
     ensure!(refused.contains("certificate has changed"), "{refused}");
     ensure!(member.truth.of(Fact::PowerOn) == ons, "switched although nobody knows whom");
-    commission(lab, site, member, name, By::Redfish)?;
+    commission(lab, site, member, name)?;
     site.reaches(name, "ready", LIMIT)?;
     ensure!(
         shown(name)? != before && member.truth.of(Fact::AccountMade) == 1,

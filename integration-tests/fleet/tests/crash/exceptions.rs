@@ -68,6 +68,11 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         "the BMC is probed and the account is made in commissioning alone",
     ),
     region(
+        &["acted-rotate-bmc-password"],
+        ALL,
+        "asked for by nobody here; `tests/rotation.rs` has region and rack die while passwords are changed",
+    ),
+    region(
         &["phone-home-received", "phone-home-committed"],
         NO_INSTALLATION,
         "a system phones home while its deployment waits for it, else it is refused before the point",
@@ -103,6 +108,13 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         &["remove-bmc-account"],
         ALL,
         "given for a machine that is deleted, which is refused in working states",
+    ),
+    rack(COMMANDS, &["reset-bmc"], ALL, "a person's verb, which is refused in working states"),
+    rack(
+        &["command-received", "command-done", "password-changed"],
+        &["change-bmc-password"],
+        ALL,
+        "asked for by nobody here; `tests/rotation.rs` has region and rack die while passwords are changed",
     ),
     rack(RELAYS, &["enlist"], ALL, "an agent enlists a machine that nobody boots for work"),
     rack(RELAYS, &["phone-home"], NO_INSTALLATION, "only a system that was just installed phones home"),

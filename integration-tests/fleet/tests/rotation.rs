@@ -1,0 +1,16 @@
+//! What the region believes of BMC passwords is what BMCs take, whoever dies while they are changed. `cargo bench -p farrier-fleet
+//! --bench bmc_rotation` does it with 500.
+//!
+//! Needs root.
+#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, reason = "a test")]
+
+#[path = "support/rotation.rs"]
+mod rotation;
+
+#[test]
+fn bmcs_take_what_the_region_believes() {
+    let outcome = rotation::play(40, 10).unwrap();
+    println!("{outcome:?}");
+    assert_eq!(outcome.changed, 40);
+    assert!(outcome.kills.iter().sum::<usize>() >= 3, "{outcome:?}");
+}
