@@ -212,7 +212,9 @@ impl RackService for Driver {
 
     async fn probe_bmc(&self, request: Request<rack::ProbeBmcRequest>) -> Answer<rack::ProbeBmcResponse> {
         let power = self.power(number(request.get_ref().bmc.as_ref())?).into();
-        answer(rack::ProbeBmcResponse { ipmi_version: "2.0".to_owned(), cipher_suite: 17, power, ..Default::default() })
+        let protocol = farrier_proto::v1::BmcProtocol::Ipmi.into();
+        let ipmi_version = "2.0".to_owned();
+        answer(rack::ProbeBmcResponse { protocol, ipmi_version, cipher_suite: 17, power, ..Default::default() })
     }
 
     async fn get_power(&self, request: Request<rack::GetPowerRequest>) -> Answer<rack::GetPowerResponse> {

@@ -6,9 +6,10 @@ use std::{
 };
 
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, NullableExpressionMethods as _, OptionalExtension as _,
-    QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
-    dsl::{AsSelect, auto_type},
+    BoolExpressionMethods as _, ExpressionMethods as _, IntoSql as _, NullableExpressionMethods as _,
+    OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SelectableHelper as _,
+    dsl::{self, AsSelect, auto_type},
+    sql_types,
 };
 use farrier_common::{
     clock::Timestamp,
@@ -284,11 +285,13 @@ pub(super) fn insert(tx: &mut Tx<'_>, new: NewMachine) -> Outcome<MachineView> {
 
 /// Makes a machine due now. One that is due already stays where it is in the queue.
 pub(super) fn wake(tx: &mut Tx<'_>, id: MachineId) -> Outcome<()> {
-    let now = naive(tx.now);
-    let later = machines::table.find(id.to_string()).filter(machines::due_at.is_null().or(machines::due_at.gt(now)));
-    diesel::update(later).set(machines::due_at.eq(now)).execute(tx.conn)?;
+    let now = naive(tx.now).into_sql::<sql_types::Nullable<sql_types::Timestamp>>();
+    let later = machines::due_at.is_null().or(machines::due_at.gt(naive(tx.now)));
+    // One statement: between two, a tick could put the machine off, and nobody would look at it until then.
     // The flag is for the engine that may be at it: it tells that this is a new reason, not the one it was claimed for.
-    diesel::update(machines::table.find(id.to_string())).set(machines::woken.eq(true)).execute(tx.conn)?;
+    diesel::update(machines::table.find(id.to_string()))
+        .set((machines::woken.eq(true), machines::due_at.eq(dsl::case_when(later, now).otherwise(machines::due_at))))
+        .execute(tx.conn)?;
     tx.woke = true;
     Ok(())
 }

@@ -24,8 +24,17 @@ impl Held {
         Self(conn)
     }
 
-    /// Ends it when so many transactions wait for a lock.
-    pub(crate) async fn until_wait(mut self, transactions: i64) {
+    /// Ends it without effect when so many transactions wait for a lock.
+    pub(crate) async fn until_wait(self, transactions: i64) {
+        self.ends(transactions, "ROLLBACK").await;
+    }
+
+    /// The same, but it takes effect.
+    pub(crate) async fn commits_when_wait(self, transactions: i64) {
+        self.ends(transactions, "COMMIT").await;
+    }
+
+    async fn ends(mut self, transactions: i64, how: &str) {
         const WAITING: &str = "SELECT count(*) AS count FROM pg_stat_activity \
                                WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let begun = Instant::now();
@@ -39,6 +48,6 @@ impl Held {
             assert!(begun.elapsed() < Duration::from_secs(20), "{} of {transactions} wait", now.count);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.0.batch_execute("ROLLBACK").unwrap();
+        self.0.batch_execute(how).unwrap();
     }
 }

@@ -34,4 +34,5 @@ mod scripts;
 mod site;
 mod ssh_keys;
 mod storm;
+mod wakes;
 mod watch;

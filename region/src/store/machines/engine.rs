@@ -144,6 +144,8 @@ impl Store {
             }
             if row.version != claim.version {
                 release(tx, claim)?;
+                // It is as due as it was, and free now.
+                tx.woke |= row.due_at.is_some();
                 return Ok(Committed::Lost);
             }
             // Woken during the tick: the tick may not have seen why, so its own idea of when to look again is too late.
