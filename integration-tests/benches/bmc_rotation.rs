@@ -13,10 +13,8 @@ fn main() -> anyhow::Result<()> {
     tls::install_provider();
     let outcome = rotation::play(500, 40)?;
     let a_second = outcome.changed as f64 / outcome.took.as_secs_f64();
-    println!(
-        "{outcome:?}\n{} passwords in {:.1} s: {a_second:.1} a second",
-        outcome.changed,
-        outcome.took.as_secs_f64()
-    );
+    let (changed, [region, rack], refused) = (outcome.changed, outcome.kills, outcome.refused);
+    println!("{changed} passwords in {:.1} s: {a_second:.1} a second", outcome.took.as_secs_f64());
+    println!("the region died {region} times, the rack {rack}; BMCs refused {refused} logins and locked nobody out");
     Ok(())
 }

@@ -96,7 +96,7 @@ fn passwords(site: &Site, members: &[Member], names: &[String], by: By) -> anyho
         let endpoint = &changed["endpoint"];
         ensure!(word(endpoint, "protocol") == speaks && !word(&endpoint["facts"], "because").is_empty(), "{changed}");
         let after = told()?;
-        ensure!(before != after && takes(member, &after) && !takes(&before), "{vendor}: not changed");
+        ensure!(before != after && takes(&after) && !takes(&before), "{vendor}: not changed");
         ensure!(only_ours_is_new(member, &rest), "{vendor}: other accounts changed");
         let (refused, locked) = (member.truth.of(Fact::LoginRefused), member.truth.of(Fact::Lockout));
         // A poll that was under way may have had the old password.

@@ -33,7 +33,7 @@ use farrier_integration_tests::{
 /// For all machines together, even on a host that does ten other things.
 const LIMIT: Duration = Duration::from_secs(1200);
 /// One look in so many kills somebody.
-const ODDS: u64 = 12;
+const ODDS: u64 = 8;
 /// Every so many-th BMC says yes to its new password and does nothing, so often.
 const PRETENDER: usize = 10;
 const PRETENDS: u32 = 2;
