@@ -1,6 +1,6 @@
 //! Completion scripts, and the names of machines in them.
 //!
-//! The scripts are clap's; what follows a verb of `farrier machine`, or `--machine`, is asked of the region.
+//! The scripts are clap's; what follows a verb of `farrier machine` or `farrier bmc`, or `--machine`, is asked of the region.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ _farrier_with_names() {
     local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" word verb="" noun=""
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         if [[ -n "$noun" && "$word" != -* ]]; then verb="$word"; break; fi
-        [[ "$word" == machine ]] && noun="$word"
+        [[ "$word" == machine || "$word" == bmc ]] && noun="$word"
     done
     if [[ "$prev" != --machine ]]; then
         [[ -z "$verb" || "$verb" == list || "$verb" == create || "$cur" == -* || "$prev" == --* ]] && return
@@ -33,7 +33,7 @@ complete -F _farrier_with_names -o nosort -o bashdefault -o default farrier
 "#;
 
 const FISH: &str = "
-complete -c farrier -n '__fish_seen_subcommand_from machine; and not __fish_seen_subcommand_from list create' \
+complete -c farrier -n '__fish_seen_subcommand_from machine bmc; and not __fish_seen_subcommand_from list create' \
 -f -a '(farrier complete-names -- (commandline -ct) 2>/dev/null)'
 ";
 

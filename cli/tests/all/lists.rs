@@ -104,6 +104,7 @@ async fn bash_completes_the_names_of_machines() {
         ("farrier -o json machine deploy ''", "n1"),
         ("farrier watch --machine n", "n1"),
         ("farrier machine show x", ""),
+        ("farrier bmc rotate n", "n1"),
         ("farrier machine rel", "release"),
         ("farrier machine show --hel", "--help"),
     ] {
