@@ -51,20 +51,18 @@ impl Refusals {
     /// Takes down what came of a login that was tried.
     pub(super) fn note<T>(&self, login: &Login, outcome: &Result<T, BmcError>) {
         let mut all = self.all();
-        match outcome {
-            Err(BmcError::Refused(_)) => {
-                let now = Instant::now();
-                if all.len() >= MOST {
-                    all.retain(|_, refusal| refusal.until > now);
-                }
-                let refusal = all.entry(key(login)).or_insert(Refusal { times: 0, until: now });
-                let pause = PAUSES.get(refusal.times).or(PAUSES.last()).copied().unwrap_or_default();
-                *refusal = Refusal { times: refusal.times + 1, until: now + pause };
+        if let Err(BmcError::Refused(_)) = outcome {
+            let now = Instant::now();
+            if all.len() >= MOST {
+                all.retain(|_, refusal| refusal.until > now);
             }
-            Ok(_) => drop(all.remove(&key(login))),
-            // Whether the password is right is not known.
-            Err(_) => {}
+            let refusal = all.entry(key(login)).or_insert(Refusal { times: 0, until: now });
+            let pause = PAUSES.get(refusal.times).or(PAUSES.last()).copied().unwrap_or_default();
+            *refusal = Refusal { times: refusal.times + 1, until: now + pause };
+        } else if outcome.is_ok() {
+            all.remove(&key(login));
         }
+        // Whatever else went wrong says nothing of the password.
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Key, Refusal>> {

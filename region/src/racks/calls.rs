@@ -138,12 +138,11 @@ impl Racks {
             let request = rack::ChangeBmcPasswordRequest { bmc: Some(bmc), new_password: password.expose().clone() };
             async move { c.change_bmc_password(request).await }
         };
-        let (before, after) = (own_purpose(m), previous_purpose(m));
         let seal = |purpose: String, plain: &str| {
             let sealed = self.inner.vault.seal(&purpose, plain.as_bytes());
             (purpose, sealed)
         };
-        let secrets = vec![seal(after, &bmc.password), seal(before, password.expose())];
+        let secrets = vec![seal(previous_purpose(m), &bmc.password), seal(own_purpose(m), password.expose())];
         self.try_once(m, "change the password", bmc, &ask).await?;
         Ok(Extra { secrets, forget: vec![pending_purpose(m)], ..Extra::default() })
     }

@@ -41,7 +41,7 @@ impl App {
     pub async fn bmc_probe(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
         let m = self.bmc_of(ask, which, "probe the BMC of").await?;
         let found = if ask.request.validate_only { None } else { Some(self.racks.probe_bmc(&m).await.map_err(error)?) };
-        let asked = self.recorded(ask);
+        let asked = recorded(ask);
         self.change(&asked, which, "probe the BMC of", |_, m| {
             let mut change = Change::of(m.clone());
             let told = found.as_ref().map_or("", |f| f.text.as_str());
@@ -112,7 +112,7 @@ impl App {
         if !ask.request.validate_only {
             self.racks.reset_bmc(&m).await.map_err(error)?;
         }
-        let asked = self.recorded(ask);
+        let asked = recorded(ask);
         self.change(&asked, which, "reset the BMC of", |_, m| {
             let mut change = Change::of(m.clone());
             change.events.push(event(m, ask, "started the BMC anew", comment));
@@ -131,11 +131,11 @@ impl App {
         reachable(&m)?;
         Ok(m)
     }
+}
 
-    /// What the caller saw was checked before the BMC was asked; the answer does not depend on what has changed since.
-    fn recorded(&self, ask: &Ask<MachineView>) -> Ask<MachineView> {
-        Ask { etag: None, expected: None, ..ask.clone() }
-    }
+/// What the caller saw was checked before the BMC was asked; the answer does not depend on what has changed since.
+fn recorded(ask: &Ask<MachineView>) -> Ask<MachineView> {
+    Ask { etag: None, expected: None, ..ask.clone() }
 }
 
 /// Marks the machine as one whose BMC password is to be changed.
