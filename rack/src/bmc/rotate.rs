@@ -91,23 +91,24 @@ async fn prove(login: &Login, pace: Pace) -> Result<(), BmcError> {
     Ok(())
 }
 
-/// Neither password is taken: `old` is what the BMC said to the one that is known.
+/// Neither password is taken, or that is not known: `old` is what the BMC said to the one that is known.
 pub(super) fn neither(new: BmcError, old: &str) -> BmcError {
-    match new {
-        BmcError::Refused(new) => BmcError::Refused(format!(
+    if let BmcError::Refused(new) = new {
+        return BmcError::Refused(format!(
             "it takes neither the known password ({old}) nor the one that was to come ({new}); somebody else has changed it"
-        )),
-        other => other.with("this was a login with the new password, because the known one is refused"),
+        ));
     }
+    new.with("this was a login with the new password, because the known one is refused")
 }
 
 /// The new password is refused although the BMC took it: what of the old one?
 pub(super) fn not_applied(old: Result<(), BmcError>, why: &str) -> BmcError {
-    match old {
-        Ok(()) => {
-            BmcError::NotConfirmed(format!("it said yes to the new password and refuses it ({why}); the old one works"))
-        }
-        Err(BmcError::Refused(old)) => neither(BmcError::Refused(why.to_owned()), &old),
-        Err(other) => other.with("this was a login with the old password, because the new one is refused"),
+    let Err(error) = old else {
+        let text = format!("it said yes to the new password and refuses it ({why}); the old one works");
+        return BmcError::NotConfirmed(text);
+    };
+    if let BmcError::Refused(old) = error {
+        return neither(BmcError::Refused(why.to_owned()), &old);
     }
+    error.with("this was a login with the old password, because the new one is refused")
 }
