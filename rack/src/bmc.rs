@@ -11,7 +11,6 @@ pub mod gate;
 pub mod ipmi;
 pub mod power;
 pub mod redfish;
-mod refusals;
 mod remove;
 mod rotate;
 
@@ -36,7 +35,6 @@ use self::{
     },
     power::Patience,
     redfish::{Https, Redfish, http::Limits, trust::Authorities},
-    refusals::Refusals,
 };
 
 /// Why a BMC did not do what it was asked. Each kind is one that callers treat differently.
@@ -168,7 +166,6 @@ pub struct Bmcs {
     authorities: Authorities,
     crash: Crash,
     suites: KnownSuites,
-    refusals: Refusals,
 }
 
 impl Bmcs {
@@ -194,19 +191,6 @@ impl Bmcs {
     #[must_use]
     pub fn with_crash(self, crash: Crash) -> Self {
         Self { crash, ..self }
-    }
-
-    /// Does something with a BMC in its turn. A login that the BMC has refused is not tried again too soon.
-    async fn ask<T>(
-        &self,
-        login: &Login,
-        work: impl AsyncFnOnce(&Driver) -> Result<T, BmcError>,
-    ) -> Result<T, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        self.refusals.check(login)?;
-        let outcome = work(&bmc).await;
-        self.refusals.note(login, &outcome);
-        outcome
     }
 
     /// Waits for the turn at a BMC, and takes the driver for it.
@@ -239,7 +223,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn probe(&self, login: &Login) -> Result<Probe, BmcError> {
-        self.ask(login, async |bmc| bmc.probe().await).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.probe().await
     }
 
     /// Asks for the chassis power.
@@ -247,7 +232,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn power(&self, login: &Login) -> Result<PowerState, BmcError> {
-        self.ask(login, async |bmc| bmc.power().await).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.power().await
     }
 
     /// Brings the chassis power to `wanted` and waits until the BMC confirms it.
@@ -255,7 +241,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the chassis does not get there in time.
     pub async fn set_power(&self, login: &Login, wanted: PowerState) -> Result<(), BmcError> {
-        self.ask(login, async |bmc| bmc.set_power(wanted, &self.commanded(Work::SetPower)).await).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.set_power(wanted, &self.commanded(Work::SetPower)).await
     }
 
     /// Switches off, waits for the confirmation, switches on, waits for the confirmation.
@@ -263,12 +250,10 @@ impl Bmcs {
     /// # Errors
     /// As for [`Bmcs::set_power`].
     pub async fn cycle_power(&self, login: &Login) -> Result<(), BmcError> {
+        let (_turn, bmc) = self.enter(login).await?;
         let commanded = self.commanded(Work::CyclePower);
-        let cycle = async |bmc: &Driver| {
-            bmc.set_power(PowerState::Off, &commanded).await?;
-            bmc.set_power(PowerState::On, &commanded).await
-        };
-        self.ask(login, cycle).await
+        bmc.set_power(PowerState::Off, &commanded).await?;
+        bmc.set_power(PowerState::On, &commanded).await
     }
 
     /// Asks the system to shut down in order; answers when the BMC has taken the command.
@@ -276,7 +261,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn soft_off(&self, login: &Login) -> Result<(), BmcError> {
-        self.ask(login, async |bmc| bmc.soft_off(&self.commanded(Work::SoftOff)).await).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.soft_off(&self.commanded(Work::SoftOff)).await
     }
 
     /// Takes the account `username` away and proves that `login`, which is that account's, is refused from then on. Answers
@@ -304,7 +290,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn reset(&self, login: &Login) -> Result<(), BmcError> {
-        self.ask(login, async |bmc| bmc.reset().await).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.reset().await
     }
 
     /// Sets what the firmware boots the next time, once.
@@ -312,7 +299,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn set_boot_device(&self, login: &Login, device: BootDevice, uefi: bool) -> Result<(), BmcError> {
-        self.ask(login, async |bmc| bmc.set_boot_device(device, uefi).await).await
+        let (_turn, bmc) = self.enter(login).await?;
+        bmc.set_boot_device(device, uefi).await
     }
 
     /// Makes `account` exist and proves it by a login. `login` is an administrator that exists already.
