@@ -28,7 +28,6 @@ use crate::{
 };
 
 pub use calls::{Probed, given_purpose, own_purpose, pending_purpose, previous_purpose};
-pub use exchanges::Exchange;
 pub use intents::{boot_token, phone_home_token};
 
 type Client = RackServiceClient<Timeout<Channel>>;

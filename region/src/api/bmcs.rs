@@ -9,7 +9,10 @@ use super::{
     machines::{parse::why, render::endpoint},
     words::time_to_wire,
 };
-use crate::{domain::bmc::Rotation, racks::Exchange, store::MachineView};
+use crate::{
+    domain::bmc::{Exchange, Rotation},
+    store::MachineView,
+};
 
 #[tonic::async_trait]
 impl Bmcs for Api {

@@ -85,6 +85,17 @@ pub struct BmcFacts {
     pub rules: Vec<String>,
 }
 
+/// An exchange with a BMC, or several of the same in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// When the last one ended.
+    pub at: Timestamp,
+    /// What was asked and what came of it.
+    pub text: String,
+    /// How often in a row.
+    pub times: u32,
+}
+
 /// Characters of a password that is made: IPMI 2.0 holds 16 for certain; the 20-byte form is not supported everywhere.
 pub const PASSWORD: usize = 16;
 /// After so many tries a rotation is given up: a quarter of an hour.

@@ -12,10 +12,10 @@ use farrier_common::{
 use farrier_proto::{convert, rack};
 use tonic::{Code, Response, Status};
 
-use super::{Client, Exchange, Racks, dial::trouble, permanent, transient};
+use super::{Client, Racks, dial::trouble, permanent, transient};
 use crate::{
     domain::{
-        bmc::{self, Bmc, BmcFacts},
+        bmc::{self, Bmc, BmcFacts, Exchange},
         machine::Machine,
         observation::{Trouble, TroubleKind},
     },

@@ -7,23 +7,12 @@ use std::{
 
 use farrier_common::{clock::Timestamp, id::MachineId};
 
-use crate::domain::observation::Trouble;
+use crate::domain::{bmc::Exchange, observation::Trouble};
 
 /// Beyond this the machine that was heard least lately is forgotten.
 const MOST: usize = 100_000;
 /// Exchanges that are kept of each machine.
 const EACH: usize = 16;
-
-/// An exchange with a BMC, or several of the same in a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exchange {
-    /// When the last one ended.
-    pub at: Timestamp,
-    /// What was asked and what came of it.
-    pub text: String,
-    /// How often in a row.
-    pub times: u32,
-}
 
 /// The last exchanges of each machine, the newest last.
 #[derive(Debug, Default)]

@@ -10,14 +10,14 @@ use crate::{
     domain::{
         Error, Result,
         advance::Change,
-        bmc::{PASSWORD, Rotation},
+        bmc::{Exchange, PASSWORD, Rotation},
         event::{EventKind, NewEvent},
         lifecycle::Class,
         machine::Machine,
         user::{Role, User},
         verbs::unlocked,
     },
-    racks::{Exchange, pending_purpose},
+    racks::pending_purpose,
     store::{Extra, MachineView, Once},
 };
 
