@@ -59,7 +59,11 @@ impl Rig {
     }
 
     pub(crate) fn add(&mut self, vendor: &str, address: SocketAddr) -> Result<Bmc, HostError> {
-        let personality = Personality::shipped(vendor).unwrap();
+        self.add_of(Personality::shipped(vendor).unwrap(), address)
+    }
+
+    /// A BMC that is as the personality says.
+    pub(crate) fn add_of(&mut self, personality: Arc<Personality>, address: SocketAddr) -> Result<Bmc, HostError> {
         let chassis = Chassis::new(Arc::default());
         let accounts = Accounts::shared(Arc::clone(&personality), Arc::clone(chassis.truth()));
         let faults = Faults::shared();

@@ -7,6 +7,7 @@ mod exchange;
 mod handshake;
 mod known;
 mod packet;
+mod rakp;
 mod suite;
 mod window;
 
@@ -162,9 +163,10 @@ impl Session {
         })
     }
 
-    /// Tells the BMC that the session is over. Best effort: a BMC that does not hear it ends the session by itself, a minute later.
+    /// Tells the BMC that the session is over. Best effort, three times at most: a BMC that
+    /// does not hear it ends the session by itself, a minute later.
     pub async fn close(mut self) {
-        let brief = Pace { deadline: self.line.pace.first.saturating_mul(2), ..self.line.pace };
+        let brief = Pace { deadline: self.line.pace.first.saturating_mul(4), ..self.line.pace };
         self.line.pace = brief;
         if let Err(error) = self.run(CloseSession(self.bmc_id)).await {
             tracing::debug!(%error, "session not closed");

@@ -1,6 +1,8 @@
 //! The handshake against a BMC in this process: suites, fall-back, hostility. (`ipmi_sim`, in the integration tests, is not
 //! ours but knows suite 3 only.)
 
+mod fuzz;
+
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     time::Duration,
@@ -38,6 +40,10 @@ struct Bmc {
 }
 
 impl Bmc {
+    const fn new(suite: Suite, otherwise: Otherwise) -> Self {
+        Self { suite, otherwise, console_id: [0; 4], console_random: [0; 16], who: Vec::new(), sealer: None, sent: 0 }
+    }
+
     fn answer(&mut self, datagram: &[u8]) -> Option<Vec<u8>> {
         if let Some(message) = packet::open_sessionless(datagram) {
             return Some(packet::sessionless(&ipmb(message, &[0, 1, 0x80, 0, 2, 0, 0, 0, 0])));
@@ -121,15 +127,7 @@ impl Peer {
     }
 
     async fn bmc(suite: Suite, otherwise: Otherwise) -> Self {
-        let mut bmc = Bmc {
-            suite,
-            otherwise,
-            console_id: [0; 4],
-            console_random: [0; 16],
-            who: Vec::new(),
-            sealer: None,
-            sent: 0,
-        };
+        let mut bmc = Bmc::new(suite, otherwise);
         // Every answer comes twice.
         Self::start(move |datagram| {
             bmc.answer(datagram).into_iter().flat_map(|packet| [packet.clone(), packet]).collect()
