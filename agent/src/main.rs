@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<()> {
+    farrier_common::secret::forbid_core_dumps().context("cannot forbid core dumps")?;
     let Arguments { host, crash } = Arguments::parse(std::env::args_os().skip(1))?;
     let text = std::fs::read_to_string(host.proc("cmdline")).context("cannot read the kernel's command line")?;
     let options = Options::parse(&text).context("the kernel's command line does not fit")?;

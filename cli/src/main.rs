@@ -18,7 +18,7 @@ mod wait;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use farrier_common::{clock::Clock, tls};
+use farrier_common::{clock::Clock, secret, tls};
 
 use crate::{
     commands::{App, Command},
@@ -55,6 +55,8 @@ fn main() -> ExitCode {
 
 /// Runs one command to its end.
 fn run(cli: Cli, out: Output) -> Result<(), Error> {
+    let lacks = |source| Error::File { what: "cannot forbid core dumps".to_owned(), source };
+    secret::forbid_core_dumps().map_err(lacks)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

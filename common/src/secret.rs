@@ -71,6 +71,15 @@ impl Secret<String> {
     }
 }
 
+/// Has the kernel write no memory of this process to disk when it crashes (prctl(2), `PR_SET_DUMPABLE`), and lets nobody but
+/// root look at it. What a process works with is in its memory in clear.
+///
+/// # Errors
+/// The kernel does not know it.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_dumpable(false)?)
+}
+
 /// SHA-256 of `bytes` in lower-case hex.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Parser;
 use farrier_common::{
     clock::Clock,
+    secret,
     telemetry::{self, Chain},
     tls,
 };
@@ -42,6 +43,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    secret::forbid_core_dumps()?;
     let config = Config::load(&arguments.config)?;
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -4,7 +4,7 @@ use std::{io::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
-use farrier_common::{clock::Clock, telemetry, tls};
+use farrier_common::{clock::Clock, secret, telemetry, tls};
 use farrier_region::{
     config::Config,
     crash::{self, Crash},
@@ -30,6 +30,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    secret::forbid_core_dumps().context("cannot forbid core dumps")?;
     tls::install_provider();
     telemetry::init();
     let config = Config::load(&arguments.config)?;
