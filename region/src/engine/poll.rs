@@ -1,5 +1,7 @@
 //! Asks the BMCs of all machines for the power state now and then, so that what a machine does by itself is seen.
 
+mod refusals;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -13,12 +15,14 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::refusals::Refusals;
 use crate::{
     domain::{
         advance::Change,
         event::{EventKind, NewEvent},
         machine::Machine,
         observation::{Trouble, TroubleKind},
+        reason::Code,
     },
     racks::Racks,
     store::{Extra, Store},
@@ -29,7 +33,8 @@ const PARALLEL: usize = 64;
 const ROUND: usize = 256;
 
 /// Keeps the power state of every machine at most `interval` old, where the BMC answers. The store hands out each machine
-/// once per interval, so a BMC that is silent holds up nobody else's turn and two regions do not ask twice.
+/// once per interval, so a BMC that is silent holds up nobody else's turn and two regions do not ask twice. One that refuses the
+/// login is left alone for longer and longer.
 ///
 /// # Errors
 /// Never; the type fits the task group.
@@ -40,8 +45,9 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let alarmed = Mutex::default();
-    let poll = Poll { store, racks, interval: TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX), clock, alarmed };
+    let (alarmed, refusals) = (Mutex::default(), Refusals::default());
+    let interval_delta = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX);
+    let poll = Poll { store, racks, interval: interval_delta, clock, alarmed, refusals };
     let pause = (interval / 4).clamp(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         // A full round means that there are more to ask.
@@ -58,8 +64,9 @@ struct Poll {
     racks: Racks,
     interval: TimeDelta,
     clock: Clock,
-    /// What was told of whose BMC that is not the one that is known, so that it is told once.
+    /// What was told of whose BMC, so that it is told once.
     alarmed: Mutex<HashMap<MachineId, String>>,
+    refusals: Refusals,
 }
 
 impl Poll {
@@ -91,17 +98,19 @@ impl Poll {
     }
 
     async fn ask(&self, m: Machine, told: &mpsc::Sender<(MachineId, PowerState)>) {
+        if self.refusals.bar(&m, self.clock.now()) {
+            return;
+        }
         match self.racks.get_power(&m).await {
             Ok(power) => {
                 self.alarmed().remove(&m.id);
+                self.refusals.forget(m.id);
                 // Whoever notes it stays until all have told.
                 let _ = told.send((m.id, power)).await;
             }
             Err(t) => {
                 tracing::debug!(machine.id = %m.id, why = t.text, "a BMC did not tell the power state");
-                if t.kind == TroubleKind::Untrusted && self.is_news(&m, &t) {
-                    self.alarm(m, &t).await;
-                }
+                self.alarm(m, &t).await;
             }
         }
     }
@@ -110,12 +119,27 @@ impl Poll {
         self.alarmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_news(&self, m: &Machine, trouble: &Trouble) -> bool {
-        self.alarmed().insert(m.id, trouble.text.clone()).as_ref() != Some(&trouble.text)
+    fn is_news(&self, m: &Machine, text: &str) -> bool {
+        self.alarmed().insert(m.id, text.to_owned()).as_deref() != Some(text)
     }
 
-    /// Logs that somebody else answers for a machine's BMC. A machine in work is told of it by its own tick.
+    /// Logs that somebody else answers for a machine's BMC, or that the BMC refuses us. A machine in work is told of it by its own
+    /// tick.
     async fn alarm(&self, m: Machine, trouble: &Trouble) {
+        let (code, more) = match trouble.kind {
+            TroubleKind::Untrusted => (Code::BmcCertificate, String::new()),
+            TroubleKind::Refused => {
+                let pause = self.refusals.note(&m, self.clock.now()).num_minutes();
+                (
+                    Code::BmcRefused,
+                    format!("; its power is not asked for {pause} minutes, so that the account is not locked"),
+                )
+            }
+            TroubleKind::Transient | TroubleKind::Permanent => return,
+        };
+        if !self.is_news(&m, &trouble.text) {
+            return;
+        }
         let (id, version) = (m.id, m.version);
         let event = NewEvent {
             kind: EventKind::Bmc,
@@ -125,7 +149,7 @@ impl Poll {
             to: Some(m.state),
             phase: m.work.phase,
             actor: "engine".to_owned(),
-            reason: format!("bmc-certificate: {}", trouble.text),
+            reason: format!("{code}: {}{more}", trouble.text),
         };
         let mut change = Change::of(m);
         change.events.push(event);

@@ -36,6 +36,7 @@ pub(crate) struct Orders {
     /// Answers to calls by name; without one the answer is empty.
     answers: Arc<Mutex<BTreeMap<&'static str, Vec<u8>>>>,
     before: Arc<Mutex<BTreeMap<&'static str, Before>>>,
+    refusals: Arc<Mutex<BTreeMap<&'static str, Status>>>,
 }
 
 impl Orders {
@@ -47,6 +48,15 @@ impl Orders {
     /// From now on this call is answered so.
     pub(crate) fn answer(&self, call: &'static str, answer: &impl Message) {
         self.answers.lock().unwrap().insert(call, answer.encode_to_vec());
+    }
+
+    /// From now on this call is refused so; without a status, it is answered again.
+    pub(crate) fn refuse(&self, call: &'static str, status: Option<Status>) {
+        let mut refusals = self.refusals.lock().unwrap();
+        match status {
+            Some(status) => refusals.insert(call, status),
+            None => refusals.remove(call),
+        };
     }
 
     /// From now on this is done before that call is answered.
@@ -75,26 +85,27 @@ impl tower::Service<http::Request<Body>> for Orders {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let call = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let before = self.before.lock().unwrap().get(call.as_str()).cloned();
-        let answers = Arc::clone(&self.answers);
+        let (answers, refusals) = (Arc::clone(&self.answers), Arc::clone(&self.refusals));
         self.calls.lock().unwrap().push(call.clone());
         Box::pin(async move {
             if let Some(before) = before {
                 before().await;
             }
             let answer = answers.lock().unwrap().get(call.as_str()).cloned().unwrap_or_default();
-            Ok(Grpc::new(Raw).unary(Says(answer), request).await)
+            let refusal = refusals.lock().unwrap().get(call.as_str()).cloned();
+            Ok(Grpc::new(Raw).unary(Says(refusal.map_or(Ok(answer), Err)), request).await)
         })
     }
 }
 
-struct Says(Vec<u8>);
+struct Says(Result<Vec<u8>, Status>);
 
 impl UnaryService<()> for Says {
     type Response = Vec<u8>;
     type Future = Ready<Result<Response<Vec<u8>>, Status>>;
 
     fn call(&mut self, _: Request<()>) -> Self::Future {
-        ready(Ok(Response::new(std::mem::take(&mut self.0))))
+        ready(std::mem::replace(&mut self.0, Ok(Vec::new())).map(Response::new))
     }
 }
 

@@ -29,6 +29,7 @@ mod machines;
 mod marks;
 mod people;
 mod permissions;
+mod polls;
 mod quotas;
 mod scripts;
 mod site;
