@@ -154,6 +154,11 @@ impl Disks {
         self.0.truth.count(Fact::Wipe);
     }
 
+    /// The system on a disk is started. Counts it.
+    pub fn start(&self) {
+        self.0.truth.count(Fact::SystemStart);
+    }
+
     /// Leaves something on a disk.
     pub fn mark(&self, n: usize, mark: u64) {
         self.set(n, Content::Marked(mark));

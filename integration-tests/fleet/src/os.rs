@@ -51,6 +51,7 @@ const AGENT: &str = "Cloud-Init/22.4.2-1+deb12u3";
 impl System<'_> {
     /// Runs the system on disk `n` until it has shut down.
     pub async fn run(&mut self, n: usize, installed: &Arc<Installed>) {
+        self.disks.start();
         let asked = self.power.borrow().soft_requests;
         let mut power = self.power.clone();
         // An ACPI request is heard from the start; what is under way then is dropped.

@@ -24,6 +24,8 @@ words! {
         BootOverride = "boot-override",
         /// An operating system was written to a disk, to its end.
         Install = "install",
+        /// An installed system was started.
+        SystemStart = "system-start",
         /// A disk was wiped, to its end.
         Wipe = "wipe",
         /// A BMC account came to be.

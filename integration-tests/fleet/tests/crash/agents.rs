@@ -11,7 +11,7 @@ use crate::{
     wave::Score,
 };
 
-/// A visit to a state has three boots: two may be lost.
+/// So many boots of a visit to a state may be lost.
 const LOST: usize = 2;
 
 /// Does the region give the machine a fresh boot after it? After the others the work is done, and it is switched off.
@@ -44,7 +44,7 @@ pub(crate) fn deal(stage: &Stage, score: &Score, state: State, machines: &[usize
 }
 
 fn plans<'a>(stage: &'a Stage, machines: &'a [usize]) -> impl DoubleEndedIterator<Item = &'a CrashPlan> {
-    machines.iter().filter_map(|machine| stage.subjects[*machine].plan.as_ref())
+    machines.iter().filter_map(|machine| stage.subjects[*machine].plan())
 }
 
 /// Takes down what was hit since a number of hits by each machine.
@@ -61,7 +61,7 @@ pub(crate) fn count(
         wait::until_true("the agents' deaths", LIMIT, || plans(stage, machines).all(died))?;
     }
     for (machine, before) in machines.iter().zip(before) {
-        let Some(plan) = &stage.subjects[*machine].plan else { continue };
+        let Some(plan) = stage.subjects[*machine].plan() else { continue };
         for hit in plan.hits().iter().skip(*before) {
             let all = Cell::all();
             let cell = all.iter().find(|c| c.who == Who::Agent && c.state == state && c.argument() == *hit);
@@ -78,5 +78,5 @@ pub(crate) fn count(
 
 /// How often each machine's agent died so far.
 pub(crate) fn hits(stage: &Stage, machines: &[usize]) -> Vec<usize> {
-    machines.iter().map(|m| stage.subjects[*m].plan.as_ref().map_or(0, |plan| plan.hits().len())).collect()
+    machines.iter().map(|m| stage.subjects[*m].plan().map_or(0, |plan| plan.hits().len())).collect()
 }

@@ -30,6 +30,7 @@ struct Rest {
     installs: u64,
     wipes: u64,
     starts: u64,
+    systems: u64,
     disks: Vec<Disk>,
 }
 
@@ -40,6 +41,7 @@ impl Rest {
             installs: truth(Fact::Install),
             wipes: truth(Fact::Wipe),
             starts: truth(Fact::PowerOn),
+            systems: truth(Fact::SystemStart),
             disks: member.disks.list(),
         }
     }
@@ -105,10 +107,12 @@ impl Judge {
         let installs = u64::from(deploying);
         let wipes = if releasing { wiped } else { 0 };
         let starts = 1 + u64::from(deploying);
+        // Firmware that finds no rack goes on to the disk, and the region boots the machine anew.
+        let stranded = (now.systems - then.systems).saturating_sub(u64::from(self.state() == State::Deployed));
         for (what, then, now, least, more) in [
             ("installations", then.installs, now.installs, installs, boots * installs),
             ("wipes", then.wipes, now.wipes, wipes, boots * wipes),
-            ("starts", then.starts, now.starts, starts, boots + u64::from(button)),
+            ("starts", then.starts, now.starts, starts, boots + u64::from(button) + stranded),
         ] {
             let done = now - then;
             ensure!((least..=least + more).contains(&done), "{state}: {done} {what}, not {least} to {}", least + more);

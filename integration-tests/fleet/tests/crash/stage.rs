@@ -46,6 +46,10 @@ const DISKS: [u64; 2] = [512 << 20, 1 << 30];
 const LEFTOVERS: u64 = 77;
 /// Seconds that a machine has to switch itself off: more than [`crate::wave::SLOW`].
 const GRACE: u32 = 6;
+/// Minutes until a boot that leads nowhere is given up: far more than one takes here.
+const BOOT_MINUTES: u32 = 2;
+/// Boots in one state, for machines whose agents die and whose racks are away.
+const BOOTS: u32 = 10;
 const SIGABRT: i32 = 6;
 
 /// Everything that lives.
@@ -68,9 +72,16 @@ pub(crate) struct Subject {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) member: Member,
-    /// Where its agent is to die, if it is the real one.
-    pub(crate) plan: Option<CrashPlan>,
+    /// Its agent, if it is the real one.
+    pub(crate) program: Option<Program>,
     pub(crate) judge: Judge,
+}
+
+impl Subject {
+    /// Where its agent is to die, if it is the real one.
+    pub(crate) fn plan(&self) -> Option<&CrashPlan> {
+        self.program.as_ref().map(|program| &program.spec().plan)
+    }
 }
 
 /// Where a daemon that runs was told to die.
@@ -99,11 +110,12 @@ impl Stage {
         let database = postgres.as_ref().map(Postgres::url);
         // Whoever asks a BMC at rest would blur for what a rack died.
         // And a machine whose agent died in the end is not to be waited for.
-        let deadlines = vec![("power_off_grace_seconds", GRACE)];
+        // A machine whose rack was away while it booted is in the system on its disk: that is found out soon, however often.
+        let deadlines = vec![("power_off_grace_seconds", GRACE), ("boot_minutes", BOOT_MINUTES), ("boot_tries", BOOTS)];
         let options = RegionOptions { database, power_poll_seconds: 86_400, deadlines };
         let mini = (real > 0).then(|| disk_image(System::Mini)).transpose()?;
         let site = site(&lab, &options, mini.as_deref())?;
-        let (population, plans) = population(&lab, &cave, simulated, real, mini.as_deref())?;
+        let (population, programs) = population(&lab, &cave, simulated, real, mini.as_deref())?;
         let access = Access {
             address: daemons::Region::address(),
             ca_pem: fs::read_to_string(site.region.ca()).context("cannot read the region's CA")?,
@@ -113,7 +125,7 @@ impl Stage {
             let region = Region::new(&access)?;
             anyhow::Ok((region.clone(), Ledger::follow(region)))
         })?;
-        let subjects = meet(&population, &region, &ledger, plans)?;
+        let subjects = meet(&population, &region, &ledger, programs)?;
         let arm = Arm { cell: None, log: 0, since: Instant::now() };
         let arms = [arm; 2];
         let stage = Self {
@@ -212,14 +224,14 @@ fn site(lab: &Lab, options: &RegionOptions, mini: Option<&Path>) -> anyhow::Resu
     Ok(Site { region, rack, admin })
 }
 
-/// The fleet: first those with the simulated agent, then those with the real one. Gives where the latter are to die.
+/// The fleet: first those with the simulated agent, then those with the real one. Gives the latter's.
 fn population(
     lab: &Lab,
     cave: &Cave,
     simulated: u32,
     real: u32,
     mini: Option<&Path>,
-) -> anyhow::Result<(Population, Vec<Option<CrashPlan>>)> {
+) -> anyhow::Result<(Population, Vec<Option<Program>>)> {
     let plan = Plan {
         machines: simulated + real,
         seed: 7,
@@ -244,12 +256,11 @@ fn population(
             (number > simulated).then(|| Program::new(spec))
         })
         .collect();
-    let plans = programs.iter().map(|program| program.as_ref().map(|p| p.spec().plan.clone())).collect();
     let agents = |number: u32| {
         let program = programs.get(number as usize - 1).cloned().flatten();
         program.map_or(AgentKind::Simulated, AgentKind::Program)
     };
-    Ok((Population::raise_with(&plan, &Cave::wiring(), Some(cave), &agents)?, plans))
+    Ok((Population::raise_with(&plan, &Cave::wiring(), Some(cave), &agents)?, programs))
 }
 
 /// All are switched on; the region meets them, and they go off.
@@ -257,10 +268,10 @@ fn meet(
     population: &Population,
     region: &Region,
     ledger: &Ledger,
-    plans: Vec<Option<CrashPlan>>,
+    programs: Vec<Option<Program>>,
 ) -> anyhow::Result<Vec<Subject>> {
     let members = population.members();
-    for (member, _) in members.iter().zip(&plans).filter(|(_, plan)| plan.is_some()) {
+    for (member, _) in members.iter().zip(&programs).filter(|(_, program)| program.is_some()) {
         // The files of these tell nothing of the wipe of a disk that is blank.
         (0..DISKS.len()).for_each(|n| member.disks.mark(n, LEFTOVERS));
     }
@@ -272,13 +283,13 @@ fn meet(
         Ok(if all { Seen::Now(()) } else { Seen::NotYet(format!("{met} are met, {off} are off")) })
     })?;
     let known = population.runtime().block_on(region.machines())?;
-    let subjects = members.iter().zip(plans).map(|(member, plan)| {
+    let subjects = members.iter().zip(programs).map(|(member, program)| {
         let mac = member.mac.to_string();
         let has = |m: &&farrier_proto::v1::Machine| m.status.iter().flat_map(|s| &s.interfaces).any(|i| i.mac == mac);
         let machine = known.iter().find(has).with_context(|| format!("nobody has {mac}"))?;
         ensure!(!member.holds_image(), "{} holds an image that nobody wrote", machine.name);
         let judge = Judge::of(member);
-        Ok(Subject { id: machine.id.clone(), name: machine.name.clone(), member: member.clone(), plan, judge })
+        Ok(Subject { id: machine.id.clone(), name: machine.name.clone(), member: member.clone(), program, judge })
     });
     subjects.collect()
 }

@@ -125,7 +125,7 @@ impl Wave<'_> {
             self.stage.arm(*who, queue.cells.pop_front())?;
         }
         self.stage.say(&format!("wave: {label}"));
-        let boots: Vec<usize> = self.each().map(|s| s.plan.as_ref().map_or(0, |p| p.hits().len())).collect();
+        let boots: Vec<usize> = self.each().map(|s| s.plan().map_or(0, |p| p.hits().len())).collect();
         let mut verbs: Vec<_> = members.iter().map(|n| self.verb(*n)).collect();
         let mut deaths = Vec::new();
         let played = wait::until(&label, LIMIT, || {
@@ -136,10 +136,11 @@ impl Wave<'_> {
         }
         self.count(&deaths);
         self.each().for_each(|subject| subject.member.faults.clear());
+        self.settle()?;
         for ((n, before), button) in members.iter().zip(boots).zip(buttons) {
             let subject = &mut self.stage.subjects[*n];
-            let again = subject.plan.as_ref().map_or(0, |p| p.hits().len()) - before;
-            let real = subject.plan.is_some();
+            let again = subject.plan().map_or(0, |p| p.hits().len()) - before;
+            let real = subject.program.is_some();
             let judged = subject.judge.has_worked(&subject.member, state, real, again as u64, button);
             judged.with_context(|| format!("{} ({})", subject.name, subject.member.vendor.name))?;
         }
@@ -173,7 +174,7 @@ impl Wave<'_> {
     fn verb(&mut self, n: usize) -> JoinHandle<Result<(), DriveError>> {
         let (region, state) = (self.stage.region.clone(), self.state);
         let subject = &mut self.stage.subjects[n];
-        let image = if subject.plan.is_some() { System::Mini.name() } else { SMALL };
+        let image = if subject.program.is_some() { System::Mini.name() } else { SMALL };
         let first = subject.judge.state() == State::New;
         subject.judge.enter(state);
         let (name, member) = (subject.name.clone(), subject.member.clone());
@@ -234,6 +235,22 @@ impl Wave<'_> {
         Ok(())
     }
 
+    /// Waits until machines are where they rest, and knows what is on their disks. A machine with the real agent looks at them
+    /// itself when the agent has ended, but not if the power went just then.
+    fn settle(&self) -> anyhow::Result<()> {
+        for Subject { program, member, name, judge, .. } in self.each() {
+            if judge.state() == State::Rescue {
+                continue;
+            }
+            let place = if judge.state() == State::Deployed { Whereabouts::System } else { Whereabouts::Off };
+            wait::until_true(&format!("{name}: {place}"), LIMIT, || *member.whereabouts.borrow() == place)?;
+            if let Some(program) = program.as_ref().filter(|_| place == Whereabouts::Off) {
+                self.stage.population.runtime().block_on(program.look(&member.disks))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes down what was hit. What a rack does not tell, the times do: whether somebody was in the state when it died.
     fn count(&mut self, deaths: &[Death]) {
         self.score.deaths += deaths.len();
@@ -267,7 +284,8 @@ impl Wave<'_> {
             });
             let truth = subject.member.truth.snapshot();
             let told = told.unwrap_or_default().lines().take(60).collect::<Vec<_>>().join("\n");
-            format!("{} ({}): {truth:?}\n{told}\n", subject.name, subject.member.vendor.name)
+            let at = *subject.member.whereabouts.borrow();
+            format!("{} ({}) is {at}: {truth:?}\n{told}\n", subject.name, subject.member.vendor.name)
         };
         self.each().filter(|s| self.stage.ledger.stays(&s.id).len() < s.judge.stays()).map(one).collect()
     }
