@@ -30,6 +30,8 @@ pub(crate) enum Verb {
     Lock,
     /// Let people work with them again.
     Unlock,
+    /// Change the passwords of our accounts on their BMCs.
+    RotateBmcPassword,
     /// Take them out of the database.
     Delete,
 }
@@ -45,6 +47,7 @@ impl Verb {
             Self::MarkFixed => "mark-fixed",
             Self::Lock => "lock",
             Self::Unlock => "unlock",
+            Self::RotateBmcPassword => "rotate-bmc-password",
             Self::Delete => "delete",
         }
     }
@@ -73,6 +76,9 @@ pub(crate) struct BulkArgs {
     /// Begin no further machine after so many failures [default: go on to the end].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     stop_after_failures: Option<u32>,
+    /// So many machines go first; the others are begun only if none of these fails [default: none].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    canary: Option<u32>,
     /// Why, for the audit.
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
@@ -96,6 +102,7 @@ pub(crate) async fn run(app: &App, args: BulkArgs) -> Result<(), Error> {
         stop_after_failures: args.stop_after_failures.unwrap_or_default(),
         comment: args.comment,
         skip_erase: args.skip_erase,
+        canary: args.canary.unwrap_or_default(),
         ..BulkMachinesRequest::default()
     };
     let plan = plan(&client, &request).await?;

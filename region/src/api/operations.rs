@@ -65,7 +65,7 @@ fn wanted(q: v1::BulkMachinesRequest) -> Result<Wanted> {
         expected_count: q.expected_count,
         max_parallel: q.max_parallel,
         stop_after_failures: q.stop_after_failures,
-        options: Options { skip_erase: q.skip_erase },
+        options: Options { skip_erase: q.skip_erase, canary: q.canary },
     })
 }
 

@@ -142,6 +142,7 @@ impl App {
             Verb::MarkFixed => rules::mark_fixed(asked, m, "").map(drop),
             Verb::Lock => rules::lock(asked, m, "").map(drop),
             Verb::Unlock => rules::unlock(asked, m, "").map(drop),
+            Verb::RotateBmcPassword => rules::bmc::rotate(asked, m, "").map(drop),
             Verb::Delete => built(wanted.verb),
         }
     }
@@ -163,6 +164,7 @@ impl App {
             Verb::MarkFixed => self.mark_fixed(ask, &which, comment).await,
             Verb::Lock => self.lock(ask, &which, comment).await,
             Verb::Unlock => self.unlock(ask, &which, comment).await,
+            Verb::RotateBmcPassword => self.bmc_rotate(ask, &which, comment).await,
             Verb::Delete => Err(unbuilt(operation.verb)),
         }
     }
@@ -178,7 +180,8 @@ fn built(verb: Verb) -> Result<()> {
         | Verb::MarkBroken
         | Verb::MarkFixed
         | Verb::Lock
-        | Verb::Unlock => Ok(()),
+        | Verb::Unlock
+        | Verb::RotateBmcPassword => Ok(()),
         Verb::Delete => Err(unbuilt(verb)),
     }
 }
@@ -193,6 +196,7 @@ const fn unbuilt(verb: Verb) -> Error {
         Verb::MarkFixed => "bulk mark-fixed",
         Verb::Lock => "bulk lock",
         Verb::Unlock => "bulk unlock",
+        Verb::RotateBmcPassword => "bulk rotate-bmc-password",
         Verb::Delete => "bulk delete",
     })
 }
@@ -213,6 +217,10 @@ fn checked(ask: &Ask<Bulked>, wanted: &Wanted) -> Result<Wanted> {
         let why = format!("must be 0 to {MOST_MACHINES}; 0 means: go on to the end");
         return Err(Error::invalid("stop_after_failures", why));
     }
+    if usize::try_from(wanted.options.canary).map_or(true, |n| n > MOST_MACHINES) {
+        let why = format!("must be 0 to {MOST_MACHINES}; 0 means: nobody goes first");
+        return Err(Error::invalid("canary", why));
+    }
     let max_parallel = if wanted.max_parallel == 0 { PARALLEL } else { wanted.max_parallel };
     Ok(Wanted { max_parallel, ..wanted.clone() })
 }
@@ -221,6 +229,8 @@ fn checked(ask: &Ask<Bulked>, wanted: &Wanted) -> Result<Wanted> {
 fn is_at_work(verb: Verb, state: State) -> bool {
     let sets_to_work = match verb {
         Verb::Commission | Verb::Test | Verb::Release | Verb::MarkFixed => true,
+        // The engine does it, whatever state the machine is in.
+        Verb::RotateBmcPassword => return true,
         Verb::Abort | Verb::MarkBroken | Verb::Lock | Verb::Unlock | Verb::Delete => false,
     };
     sets_to_work && state.class() == Class::Working

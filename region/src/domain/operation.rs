@@ -34,6 +34,8 @@ words! {
         Lock = "lock",
         /// Let people work with them again.
         Unlock = "unlock",
+        /// Change the passwords of our accounts on their BMCs.
+        RotateBmcPassword = "rotate-bmc-password",
         /// Take them out of the database.
         Delete = "delete",
     }
@@ -69,12 +71,14 @@ words! {
     }
 }
 
-/// What the verb needs besides the machine.
+/// What is to be heeded besides pace and failures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
     /// Release: keep the disks' content.
     pub skip_erase: bool,
+    /// So many machines go first; the others are begun only if each of these came to where the verb leads.
+    pub canary: u32,
 }
 
 /// Bulk work.
@@ -144,7 +148,9 @@ impl Verb {
     pub const fn is_destructive(self) -> bool {
         match self {
             Self::Commission | Self::Abort | Self::Release | Self::Delete => true,
-            Self::Test | Self::MarkBroken | Self::MarkFixed | Self::Lock | Self::Unlock => false,
+            Self::Test | Self::MarkBroken | Self::MarkFixed | Self::Lock | Self::Unlock | Self::RotateBmcPassword => {
+                false
+            }
         }
     }
 
@@ -158,7 +164,7 @@ impl Verb {
             Self::Release => Some(Event::Release),
             Self::MarkBroken => Some(Event::MarkBroken),
             Self::MarkFixed => Some(Event::MarkFixed),
-            Self::Lock | Self::Unlock | Self::Delete => None,
+            Self::Lock | Self::Unlock | Self::RotateBmcPassword | Self::Delete => None,
         }
     }
 }
@@ -169,6 +175,17 @@ pub fn verdict(to: State, reason: &str) -> (ItemStatus, String) {
     match to.class() {
         Class::Rest => (ItemStatus::Succeeded, String::new()),
         Class::Failed | Class::Working => (ItemStatus::Failed, format!("{to}: {reason}")),
+    }
+}
+
+/// What came of a change of a BMC's password that was asked for at `since`: `rotated_at` is when it was changed last, `reason` what
+/// was said of it last.
+#[must_use]
+pub fn rotated(since: Timestamp, rotated_at: Option<Timestamp>, reason: &str) -> (ItemStatus, String) {
+    if rotated_at.is_some_and(|at| at >= since) {
+        (ItemStatus::Succeeded, String::new())
+    } else {
+        (ItemStatus::Failed, reason.to_owned())
     }
 }
 
@@ -188,15 +205,18 @@ pub enum Next {
 /// Decides what an operation does next.
 #[must_use]
 pub fn next(operation: &Operation, counts: Counts) -> Next {
-    let limit = operation.stop_after_failures;
+    let (limit, canary) = (operation.stop_after_failures, operation.options.canary);
+    let ended = counts.succeeded + counts.failed;
+    let begun = ended + counts.running;
     if counts.waiting > 0 {
-        return if operation.status != Status::Running || (limit > 0 && counts.failed >= limit) {
-            Next::Stop
-        } else {
-            match operation.max_parallel.saturating_sub(counts.running).min(counts.waiting) {
-                0 => Next::Wait,
-                more => Next::Begin(more),
-            }
+        let canary_failed = counts.failed > 0 && begun <= canary;
+        if operation.status != Status::Running || canary_failed || (limit > 0 && counts.failed >= limit) {
+            return Next::Stop;
+        }
+        let first = if ended < canary { canary - begun } else { u32::MAX };
+        return match operation.max_parallel.saturating_sub(counts.running).min(counts.waiting).min(first) {
+            0 => Next::Wait,
+            more => Next::Begin(more),
         };
     }
     if counts.running > 0 { Next::Wait } else { Next::Finish }
@@ -237,6 +257,28 @@ mod tests {
         let cancelled = Operation { status: Status::Cancelled, ..op };
         assert_eq!(next(&cancelled, counts(1, 0, 0)), Next::Stop);
         assert_eq!(next(&cancelled, counts(0, 0, 0)), Next::Finish);
+    }
+
+    #[test]
+    fn the_others_wait_until_the_canary_is_well() {
+        let counts =
+            |running, succeeded, failed| Counts { waiting: 9, running, succeeded, failed, ..Counts::default() };
+        let op = Operation { options: Options { canary: 3, ..Options::default() }, ..operation(2, 0) };
+        assert_eq!(next(&op, counts(0, 0, 0)), Next::Begin(2));
+        assert_eq!(next(&op, counts(1, 1, 0)), Next::Begin(1));
+        assert_eq!(next(&op, counts(1, 2, 0)), Next::Wait);
+        assert_eq!(next(&op, counts(0, 3, 0)), Next::Begin(2));
+        assert_eq!(next(&op, counts(2, 0, 1)), Next::Stop);
+        assert_eq!(next(&op, counts(0, 2, 1)), Next::Stop);
+        assert_eq!(next(&op, counts(1, 3, 1)), Next::Begin(1), "one of the others failed");
+    }
+
+    #[test]
+    fn a_password_that_was_changed_since_is_what_was_asked_for() {
+        let failed = (ItemStatus::Failed, "gave up".to_owned());
+        assert_eq!(rotated(at(5), Some(at(5)), "changed"), (ItemStatus::Succeeded, String::new()));
+        assert_eq!(rotated(at(5), Some(at(4)), "gave up"), failed);
+        assert_eq!(rotated(at(5), None, "gave up"), failed);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     user::{Role, User},
 };
 
+pub mod bmc;
 mod lock;
 mod repair;
 mod update;

@@ -54,6 +54,7 @@ pub use engine::{Claim, Claimed, Committed};
 pub use hold::Allocating;
 pub(super) use hold::Candidates;
 pub use list::{MOST_SCANNED, MachinePage, MachineQuery, Place};
+pub(super) use power::bmcs;
 
 use row::{Detail, InterfaceRow, MachineRow};
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use farrier_proto::v1::{self, MutationOptions, Role};
-use farrier_region::domain::lifecycle::{Event, State};
+use farrier_region::domain::{
+    lifecycle::{Event, State},
+    verbs::bmc::noted,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -253,6 +256,60 @@ async fn too_many_failures_stop_it_and_a_person_cancels_it() {
             .await,
         Code::NotFound,
     );
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_passwords_of_many_bmcs_are_changed_once_the_canary_has_its_own() {
+    let site = Site::start().await;
+    site.rack("r1").await;
+    site.subnet("r1", 1).await;
+    let names = ["m1", "m2", "m3", "m4"];
+    for (name, last) in names.iter().zip(1..) {
+        site.machine(name, last).await;
+        site.engine(name, Some(Event::Done), |_| {}).await;
+        site.own_account(name, "our own password").await;
+    }
+    let rotating = async |name: &str| {
+        let machine = site.app.store.machine_find(name).await.unwrap().unwrap().machine;
+        machine.details.bmc.unwrap().rotation.is_some()
+    };
+    // What the engine does, one way or the other.
+    let ends = async |name: &str, well: bool| {
+        site.engine(name, None, |change| {
+            let text = if well { "changed" } else { "not changed: the BMC is silent; gave up after 20 tries" };
+            change.events.push(noted(&change.machine, "engine".to_owned(), text, ""));
+            let bmc = change.machine.details.bmc.as_mut().unwrap();
+            if well { bmc.rotated(site.app.clock.now()) } else { bmc.rotation = None }
+        })
+        .await;
+    };
+    let (running, stop) = driver(&site, "region-a");
+    let q = |canary| v1::BulkMachinesRequest { verb: "rotate-bmc-password".to_owned(), canary, ..named(&names) };
+    let begun = ask(&site, &site.admin, q(1)).await.unwrap().operation.unwrap();
+    until(&site, &begun.id, |o| o.running == 1).await;
+    assert_eq!((rotating("m1").await, rotating("m2").await), (true, false));
+    ends("m1", true).await;
+    until(&site, &begun.id, |o| o.running == 3 && o.succeeded == 1).await;
+    for (name, well) in [("m2", true), ("m3", false), ("m4", true)] {
+        ends(name, well).await;
+    }
+    let over = until(&site, &begun.id, |o| o.finished_at.is_some()).await;
+    assert_eq!((over.status.as_str(), over.succeeded, over.failed), ("done", 3, 1), "{over:?}");
+    assert_eq!(over.items[2].text, "not changed: the BMC is silent; gave up after 20 tries");
+
+    let begun = ask(&site, &site.admin, q(2)).await.unwrap().operation.unwrap();
+    until(&site, &begun.id, |o| o.running == 2).await;
+    ends("m1", true).await;
+    ends("m2", false).await;
+    let over = until(&site, &begun.id, |o| o.finished_at.is_some()).await;
+    let want = [("succeeded".to_owned(), 1), ("failed".to_owned(), 1), ("skipped".to_owned(), 2)];
+    assert_eq!((over.status.as_str(), statuses(&over)), ("stopped", BTreeMap::from(want)));
+    assert!(!rotating("m3").await && !rotating("m4").await);
+    let ulf = site.user("ulf", Role::User).await;
+    let foreseen = plan(&site, &ulf, &v1::BulkMachinesRequest { machines: vec!["m1".to_owned()], ..q(0) }).await;
+    assert!(foreseen.items[0].refusal.contains("is for admins"), "{foreseen:?}");
     stop.cancel();
     running.await.unwrap().unwrap();
 }

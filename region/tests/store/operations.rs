@@ -21,7 +21,7 @@ fn operation(world: &World, user: &User) -> Operation {
         verb: Verb::Release,
         status: Status::Running,
         user: user.id,
-        options: Options { skip_erase: true },
+        options: Options { skip_erase: true, canary: 2 },
         comment: "moving out".to_owned(),
         max_parallel: 2,
         stop_after_failures: 1,

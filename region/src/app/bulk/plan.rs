@@ -111,7 +111,7 @@ impl Terms {
             return invalid(&format!("the plan expired at {}", planned.expires_at.format("%F %T UTC")));
         }
         if planned.options != self.options {
-            return invalid("the plan was made with another skip_erase");
+            return invalid("the plan was made with another skip_erase or canary");
         }
         if planned.max_parallel != self.max_parallel {
             return invalid(&format!("the plan was made with max_parallel {}", planned.max_parallel));

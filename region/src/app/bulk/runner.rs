@@ -21,7 +21,7 @@ use crate::{
     domain::{
         Error, Result,
         lifecycle::State,
-        operation::{Counts, Item, ItemStatus, Next, Operation, next, verdict},
+        operation::{Counts, Item, ItemStatus, Next, Operation, Verb, next, rotated, verdict},
     },
     store::{Hold, MachineView, Once, Request},
 };
@@ -164,7 +164,7 @@ impl Driver {
         };
         let operation = Arc::new(operation);
         let (asked, unasked): (Vec<Item>, Vec<Item>) = running.into_iter().partition(|item| item.asked);
-        self.harvest(asked, &mut counts).await?;
+        self.harvest(&operation, asked, &mut counts).await?;
         for item in unasked {
             self.give(&operation, item);
         }
@@ -190,19 +190,26 @@ impl Driver {
     }
 
     /// Notes which machines have come to rest.
-    async fn harvest(&self, asked: Vec<Item>, counts: &mut Counts) -> Result<()> {
+    async fn harvest(&self, operation: &Operation, asked: Vec<Item>, counts: &mut Counts) -> Result<()> {
         if asked.is_empty() {
             return Ok(());
         }
-        let ended = self.app.store.operation_outcomes(asked).await?;
-        let ended: Vec<_> = ended
-            .into_iter()
-            .map(|(position, state, reason)| {
-                let gone = (ItemStatus::Failed, reason.clone());
-                let (status, text) = state.map_or(gone, |state| verdict(state, &reason));
-                (position, status, text)
-            })
-            .collect();
+        let store = &self.app.store;
+        let ended: Vec<_> = if operation.verb == Verb::RotateBmcPassword {
+            let ended = store.operation_rotations(asked).await?.into_iter();
+            let judge =
+                |(position, at, reason): (u32, _, String)| (position, rotated(operation.created_at, at, &reason));
+            ended.map(judge).map(|(position, (status, text))| (position, status, text)).collect()
+        } else {
+            let ended = store.operation_outcomes(asked).await?.into_iter();
+            ended
+                .map(|(position, state, reason)| {
+                    let gone = (ItemStatus::Failed, reason.clone());
+                    let (status, text) = state.map_or(gone, |state| verdict(state, &reason));
+                    (position, status, text)
+                })
+                .collect()
+        };
         for (_, status, _) in &ended {
             counts.running = counts.running.saturating_sub(1);
             counts.failed += u32::from(*status == ItemStatus::Failed);

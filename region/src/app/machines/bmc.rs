@@ -4,18 +4,20 @@ use farrier_common::secret::{Secret, bmc_password};
 
 use super::{
     super::{App, context::Ask},
-    power::{error, reachable},
+    power::error,
 };
 use crate::{
     domain::{
         Error, Result,
         advance::Change,
-        bmc::{Exchange, PASSWORD, Rotation},
-        event::{EventKind, NewEvent},
+        bmc::{Exchange, PASSWORD},
         lifecycle::Class,
         machine::Machine,
         user::{Role, User},
-        verbs::unlocked,
+        verbs::{
+            bmc::{noted, reachable, rotate},
+            unlocked,
+        },
     },
     racks::pending_purpose,
     store::{Extra, MachineView, Once},
@@ -45,7 +47,7 @@ impl App {
         self.change(&asked, which, "probe the BMC of", |_, m| {
             let mut change = Change::of(m.clone());
             let told = found.as_ref().map_or("", |f| f.text.as_str());
-            change.events.push(event(m, ask, &format!("asked the BMC what it is: {told}"), comment));
+            change.events.push(noted(m, ask.actor(), &format!("asked the BMC what it is: {told}"), comment));
             if let (Some(bmc), Some(found)) = (&mut change.machine.details.bmc, &found) {
                 bmc.learn(found.protocol, found.certificate, found.facts.clone());
             }
@@ -61,9 +63,7 @@ impl App {
     pub async fn bmc_rotate(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
         let password = bmc_password(PASSWORD);
         self.change(ask, which, "change the BMC password of", |asked, m| {
-            let mut change = Change::of(m.clone());
-            rotate(&mut change.machine, ask, asked.now)?;
-            change.events.push(event(m, ask, "asked for a new password of the BMC account", comment));
+            let change = rotate(asked, m, comment)?;
             let purpose = pending_purpose(m);
             let sealed = self.vault.seal(&purpose, password.expose().as_bytes());
             // A password that an earlier rotation was given up with stays the one to come: the BMC may have it already.
@@ -83,7 +83,7 @@ impl App {
         self.bmc_of(ask, which, "reveal the BMC password of").await?;
         self.change(ask, which, "reveal the BMC password of", |_, m| {
             let mut change = Change::of(m.clone());
-            change.events.push(event(m, ask, "was told the password of the BMC account", comment));
+            change.events.push(noted(m, ask.actor(), "was told the password of the BMC account", comment));
             Ok((change, Extra::default()))
         })
         .await
@@ -115,7 +115,7 @@ impl App {
         let asked = recorded(ask);
         self.change(&asked, which, "reset the BMC of", |_, m| {
             let mut change = Change::of(m.clone());
-            change.events.push(event(m, ask, "started the BMC anew", comment));
+            change.events.push(noted(m, ask.actor(), "started the BMC anew", comment));
             Ok((change, Extra::default()))
         })
         .await
@@ -136,40 +136,4 @@ impl App {
 /// What the caller saw was checked before the BMC was asked; the answer does not depend on what has changed since.
 fn recorded(ask: &Ask<MachineView>) -> Ask<MachineView> {
     Ask { etag: None, expected: None, ..ask.clone() }
-}
-
-/// Marks the machine as one whose BMC password is to be changed.
-fn rotate(m: &mut Machine, ask: &Ask<MachineView>, now: farrier_common::clock::Timestamp) -> Result<()> {
-    super::super::context::needs(&ask.user, Role::Admin, "change the BMC passwords of machines")?;
-    reachable(m)?;
-    let name = m.name.clone();
-    let refused = |why: String| Err(Error::Precondition(format!("machine {name}: {why}")));
-    let Some(bmc) = &mut m.details.bmc else { return refused("no BMC is known".to_owned()) };
-    if !bmc.managed {
-        return refused(format!(
-            "the BMC account {:?} was given and not made by Farrier, which changes only its own",
-            bmc.username
-        ));
-    }
-    if let Some(rotation) = &bmc.rotation {
-        let since = rotation.since.format("%F %T UTC");
-        return refused(format!("its BMC password is being changed since {since}, for {}", rotation.by));
-    }
-    bmc.rotation = Some(Rotation { since: now, by: ask.actor(), tries: 0, trouble: None, due: now });
-    m.due_at = Some(now);
-    Ok(())
-}
-
-fn event(m: &Machine, ask: &Ask<MachineView>, what: &str, comment: &str) -> NewEvent {
-    let why = if comment.is_empty() { String::new() } else { format!(" ({comment})") };
-    NewEvent {
-        kind: EventKind::Bmc,
-        machine: Some(m.id),
-        event: None,
-        from: Some(m.state),
-        to: Some(m.state),
-        phase: m.work.phase,
-        actor: ask.actor(),
-        reason: format!("{what}{why}"),
-    }
 }

@@ -12,7 +12,7 @@ use crate::{
         machine::Machine,
         observation::{Trouble, TroubleKind},
         user::{Role, User},
-        verbs::unlocked,
+        verbs::{bmc::reachable, unlocked},
     },
     store::{Extra, MachineView, Once},
 };
@@ -99,19 +99,6 @@ fn may(user: &User, m: &Machine, what: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Denied(format!("power {what} of machine {} is for its owner and for admins", m.name)))
-}
-
-pub(super) fn reachable(m: &Machine) -> Result<()> {
-    if m.details.bmc.is_none() {
-        return Err(Error::Precondition(format!(
-            "the BMC of machine {} is not known; commission the machine first",
-            m.name
-        )));
-    }
-    if m.rack.is_none() {
-        return Err(Error::Precondition(format!("no rack serves machine {} yet", m.name)));
-    }
-    Ok(())
 }
 
 pub(super) fn error(trouble: Trouble) -> Error {

@@ -8,6 +8,7 @@ use farrier_common::{clock::Timestamp, hardware::PowerState, id::MachineId};
 use crate::{
     domain::{
         Error, Result,
+        bmc::Bmc,
         event::{EventKind, NewEvent},
         lifecycle::{Class, State},
         machine::Machine,
@@ -77,6 +78,16 @@ impl Store {
         })
         .await
     }
+}
+
+/// What is known of the BMCs of these machines, of those that are there.
+pub(in crate::store) fn bmcs(
+    tx: &mut Tx<'_>,
+    ids: impl Iterator<Item = MachineId>,
+) -> Outcome<BTreeMap<MachineId, Option<Bmc>>> {
+    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+    let found = joined().filter(machines::id.eq_any(ids)).load(tx.conn)?;
+    Ok(views(tx, found)?.into_iter().map(|view| (view.machine.id, view.machine.details.bmc)).collect())
 }
 
 /// Takes down what is said of the machines that nobody else is writing; tells which these are.

@@ -10,6 +10,7 @@ use farrier_common::{clock::Timestamp, id::OperationId};
 use crate::{
     domain::{
         Result,
+        event::EventKind,
         lifecycle::{Class, State},
         operation::{Counts, Item, ItemStatus, Operation, Status},
     },
@@ -22,7 +23,7 @@ use crate::{
     },
 };
 
-use super::{ItemRow, RUNNING, Row, counts, skip_waiting, small};
+use super::{super::machines::bmcs, ItemRow, RUNNING, Row, counts, skip_waiting, small};
 
 /// The right to drive an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,14 +224,50 @@ impl Store {
                 }
                 let there: i64 = machines::table.filter(machines::id.eq(&id)).count().get_result(tx.conn)?;
                 if there == 0 {
-                    ended.push((item.position, None, "the machine was deleted meanwhile".to_owned()));
+                    ended.push((item.position, None, GONE.to_owned()));
                 }
             }
             Ok(ended)
         })
         .await
     }
+
+    /// Of machines whose BMC gets a new password: those where nobody works on it any more, each with its place, when it was
+    /// changed last, and what was said of it last.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what it cannot hold.
+    pub async fn operation_rotations(&self, items: Vec<Item>) -> Result<Vec<(u32, Option<Timestamp>, String)>> {
+        self.read(move |tx| {
+            let there = bmcs(tx, items.iter().map(|item| item.machine))?;
+            let mut ended = Vec::new();
+            for item in items {
+                let Some(bmc) = there.get(&item.machine) else {
+                    ended.push((item.position, None, GONE.to_owned()));
+                    continue;
+                };
+                if bmc.as_ref().is_some_and(|bmc| bmc.rotation.is_some()) {
+                    continue;
+                }
+                let said: Option<String> = events::table
+                    .filter(events::machine.eq(item.machine.to_string()))
+                    .filter(events::revision.gt(item.revision))
+                    .filter(events::kind.eq(EventKind::Bmc.as_str()))
+                    .order(events::revision.desc())
+                    .select(events::reason)
+                    .first(tx.conn)
+                    .optional()?;
+                let at = bmc.as_ref().and_then(|bmc| bmc.rotated_at);
+                ended.push((item.position, at, said.unwrap_or_default()));
+            }
+            Ok(ended)
+        })
+        .await
+    }
 }
+
+/// Why an item failed whose machine nobody has.
+const GONE: &str = "the machine was deleted meanwhile";
 
 /// Takes or renews the lease; from here on nobody else changes the operation in this transaction.
 fn held(tx: &mut Tx<'_>, hold: &Hold) -> Outcome<bool> {

@@ -1,0 +1,74 @@
+//! What people want of the account on a machine's BMC.
+
+use super::{Asked, unlocked};
+use crate::domain::{
+    Error, Result,
+    advance::Change,
+    bmc::Rotation,
+    event::{EventKind, NewEvent},
+    machine::Machine,
+    user::Role,
+};
+
+/// Refuses if nobody could ask the machine's BMC.
+///
+/// # Errors
+/// Its BMC is not known, or no rack serves it.
+pub fn reachable(m: &Machine) -> Result<()> {
+    if m.details.bmc.is_none() {
+        return Err(Error::Precondition(format!(
+            "the BMC of machine {} is not known; commission the machine first",
+            m.name
+        )));
+    }
+    if m.rack.is_none() {
+        return Err(Error::Precondition(format!("no rack serves machine {} yet", m.name)));
+    }
+    Ok(())
+}
+
+/// Have the password of our account on the BMC changed; the engine does it.
+///
+/// # Errors
+/// It is locked, not for an admin, not reachable; the account is not ours; its password is being changed already.
+pub fn rotate(asked: &Asked<'_>, m: &Machine, comment: &str) -> Result<Change> {
+    unlocked(m, "change the BMC password of")?;
+    if asked.user.role != Role::Admin {
+        return Err(Error::Denied(format!("changing the BMC password of machine {} is for admins", m.name)));
+    }
+    reachable(m)?;
+    let refused = |why: String| Err(Error::Precondition(format!("machine {}: {why}", m.name)));
+    let mut after = m.clone();
+    let Some(bmc) = &mut after.details.bmc else { return refused("no BMC is known".to_owned()) };
+    if !bmc.managed {
+        return refused(format!(
+            "the BMC account {:?} was given and not made by Farrier, which changes only its own",
+            bmc.username
+        ));
+    }
+    if let Some(rotation) = &bmc.rotation {
+        let since = rotation.since.format("%F %T UTC");
+        return refused(format!("its BMC password is being changed since {since}, for {}", rotation.by));
+    }
+    bmc.rotation = Some(Rotation { since: asked.now, by: asked.actor(), tries: 0, trouble: None, due: asked.now });
+    after.due_at = Some(asked.now);
+    let mut change = Change::of(after);
+    change.events.push(noted(m, asked.actor(), "asked for a new password of the BMC account", comment));
+    Ok(change)
+}
+
+/// What is logged of somebody's wish about a BMC.
+#[must_use]
+pub fn noted(m: &Machine, actor: String, what: &str, comment: &str) -> NewEvent {
+    let why = if comment.is_empty() { String::new() } else { format!(" ({comment})") };
+    NewEvent {
+        kind: EventKind::Bmc,
+        machine: Some(m.id),
+        event: None,
+        from: Some(m.state),
+        to: Some(m.state),
+        phase: m.work.phase,
+        actor,
+        reason: format!("{what}{why}"),
+    }
+}
