@@ -3,6 +3,7 @@
 //! **Invariants:** whoever calls is known and his right is checked first; a mutation is one transaction of the store, and
 //! whatever follows it may be lost without harm. Errors are [`crate::domain::Error`].
 
+mod ageing;
 pub mod audit;
 pub mod blobs;
 pub mod bulk;

@@ -20,6 +20,7 @@ use crate::{
 };
 
 const MOST_EVENT_DAYS: u32 = 36_500;
+const MOST_PASSWORD_DAYS: u32 = 3650;
 
 /// The file, as written.
 mod wire {
@@ -47,6 +48,8 @@ mod wire {
         pub(super) ephemeral_image: String,
         #[serde(default = "bmc_account")]
         pub(super) bmc_account: String,
+        #[serde(default)]
+        pub(super) bmc_password_days: u32,
         #[serde(default = "event_days")]
         pub(super) event_days: u32,
         #[serde(default)]
@@ -125,6 +128,8 @@ pub struct Config {
     pub ephemeral_image: Name,
     /// The account that Farrier makes on BMCs.
     pub bmc_account: Name,
+    /// How old a password of that account may be; `None`: as old as it likes.
+    pub bmc_password_age: Option<TimeDelta>,
     /// How long the event log is kept; `None`: for ever.
     pub events_kept: Option<TimeDelta>,
     /// Tests that a commissioning leads to, unless it is told which.
@@ -176,6 +181,9 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
     if !(1..=86_400).contains(&file.power_poll_seconds) {
         bad("power_poll_seconds", "must be 1 to 86400".to_owned());
     }
+    if file.bmc_password_days > MOST_PASSWORD_DAYS {
+        bad("bmc_password_days", format!("must be 0 (they are not changed) to {MOST_PASSWORD_DAYS}"));
+    }
     if file.event_days > MOST_EVENT_DAYS {
         bad("event_days", format!("must be 0 (for ever) to {MOST_EVENT_DAYS}"));
     }
@@ -207,6 +215,7 @@ fn check(file: wire::File) -> Result<Config, ConfigError> {
             rate: RateLimit { per_second: file.rate_limit_per_second, burst: file.rate_limit_burst },
             ephemeral_image,
             bmc_account,
+            bmc_password_age: (file.bmc_password_days > 0).then(|| TimeDelta::days(file.bmc_password_days.into())),
             events_kept: (file.event_days > 0).then(|| TimeDelta::days(file.event_days.into())),
             default_tests,
             deadlines,
@@ -311,6 +320,7 @@ mod tests {
         assert_eq!((example.rate, least.rate), (RateLimit::default(), RateLimit::default()));
         assert_eq!(example.ephemeral_image, least.ephemeral_image);
         assert_eq!(example.bmc_account, least.bmc_account);
+        assert_eq!(example.bmc_password_age, least.bmc_password_age);
         assert_eq!(example.events_kept, least.events_kept);
         assert_eq!(example.default_tests, least.default_tests);
         assert_eq!(example.rules, least.rules);
@@ -323,7 +333,7 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
         let text = "data_dir = 'here'\nadvertise = 'region'\nlisten = 'x'\nbmc_account = 'x234567890-234567'\n\
-                    database = 'mysql://x'\npower_poll_seconds = 0\nevent_days = 36501\ndefault_tests = ['cpu', 'cpu']\n[deadlines]\nboot_minutes = 0\n\
+                    database = 'mysql://x'\npower_poll_seconds = 0\nbmc_password_days = 3651\nevent_days = 36501\ndefault_tests = ['cpu', 'cpu']\n[deadlines]\nboot_minutes = 0\n\
                     boot_tries = 0\nprobe_tries = 101\nagent_silence_seconds = 59\npower_off_grace_seconds = 0\n\
                     testing_minutes = 0\nentering_rescue_minutes = 0\nexiting_rescue_minutes = 10081";
         let told = parse(text).err().unwrap().to_string();
@@ -334,6 +344,7 @@ mod tests {
             "bmc_account",
             "database",
             "power_poll_seconds",
+            "bmc_password_days",
             "event_days",
             "default_tests: cpu is given twice",
             "deadlines.boot_minutes",

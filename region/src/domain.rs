@@ -1,6 +1,7 @@
 //! What machines are and what may happen to them. Pure: no runtime, no database, no wire, no clock.
 
 pub mod advance;
+pub mod ageing;
 pub mod allocation;
 pub mod bmc;
 pub mod boot_stages;

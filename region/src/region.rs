@@ -181,6 +181,9 @@ impl Region {
         self.tasks.spawn("engine", engine.run(stop.clone()));
         let operations = self.app.clone().drive_operations(self.process.name().to_owned(), stop.clone());
         self.tasks.spawn("operations", operations);
+        if let Some(age) = config.bmc_password_age {
+            self.tasks.spawn("BMC passwords", self.app.clone().change_old_passwords(age, stop.clone()));
+        }
         self.tasks.spawn("racks", racks.clone().run_syncs(stop.clone()));
         let poll = engine::poll::run(store.clone(), racks.clone(), config.power_poll, clock.clone(), stop.clone());
         self.tasks.spawn("power poll", poll);

@@ -42,6 +42,9 @@ pub struct Bmc {
     /// A change of that password that is under way.
     #[serde(default)]
     pub rotation: Option<Rotation>,
+    /// When a change of that password was given up; `None`: it was changed since.
+    #[serde(default)]
+    pub rotation_failed_at: Option<Timestamp>,
 }
 
 /// A change of our account's password that is under way. The new one is in the vault; the old one is in use until the BMC has
@@ -114,6 +117,7 @@ impl Bmc {
     pub fn rotated(&mut self, now: Timestamp) {
         self.rotation = None;
         self.rotated_at = Some(now);
+        self.rotation_failed_at = None;
     }
 
     /// The password could not be changed. `Some`: nobody tries any more, and why.
@@ -131,6 +135,7 @@ impl Bmc {
             return None;
         };
         self.rotation = None;
+        self.rotation_failed_at = Some(now);
         Some(why)
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn machine(state: State, phase: Option<Phase>) -> Machine {
                 take_over: false,
                 rotated_at: None,
                 rotation: None,
+                rotation_failed_at: None,
             }),
             boot: Some(BootId::generate()),
             boot_tries: 1,

@@ -1,10 +1,15 @@
 //! BMCs by the API, with a rack that says what it is told to say.
 
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use farrier_common::clock::Clock;
 use farrier_proto::{
     rack,
     v1::{self, bmcs_client::BmcsClient as Bmcs},
 };
 use farrier_region::domain::lifecycle::Event;
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::{
@@ -67,6 +72,40 @@ async fn a_rotation_is_refused_where_it_cannot_be() {
     .await;
     let given = refused(bmcs.rotate_bmc_password(by(&site.admin, verb(""))).await, Code::FailedPrecondition);
     assert!(given.message().contains("was given and not made by Farrier"), "{given:?}");
+}
+
+#[tokio::test]
+async fn passwords_that_are_old_are_changed_and_no_others() {
+    let clock = Clock::manual(Clock::System.now());
+    let site = Site::at(clock.clone()).await;
+    let (_rack, _orders) = fake_rack::serving(&site, "r1").await;
+    site.subnet("r1", 1).await;
+    for (name, last) in ["m1", "m2", "m3"].into_iter().zip(2..) {
+        site.machine(name, last).await;
+        site.engine(name, Some(Event::Done), |_| {}).await;
+    }
+    site.own_account("m1", OWN).await;
+    site.own_account("m2", OWN).await;
+    clock.advance(TimeDelta::days(31));
+    site.engine("m2", None, |change| change.machine.details.bmc.as_mut().unwrap().rotated(clock.now())).await;
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(site.app.clone().change_old_passwords(TimeDelta::days(30), stop));
+    let rotation = async |name: &str| {
+        let machine = site.app.store.machine_find(name).await.unwrap().unwrap().machine;
+        machine.details.bmc.unwrap().rotation
+    };
+    let begun = async {
+        while rotation("m1").await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), begun).await.expect("its turn comes");
+    assert_eq!(rotation("m1").await.unwrap().by, "schedule");
+    assert_eq!((rotation("m2").await, rotation("m3").await), (None, None), "changed yesterday; not ours");
+    let events = site.app.store.event_list(0, None, None, 100).await.unwrap();
+    let noted: Vec<_> = events.iter().filter(|e| e.body.actor == "schedule").map(|e| e.body.reason.as_str()).collect();
+    assert_eq!(noted, ["asked for a new password of the BMC account (it is old)"]);
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ fn live(name: &str, owner: Option<Owner>, now: farrier_common::clock::Timestamp)
         take_over: false,
         rotated_at: None,
         rotation: None,
+        rotation_failed_at: None,
     };
     let machine = Machine {
         id,

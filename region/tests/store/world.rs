@@ -195,6 +195,7 @@ pub(crate) fn machine(n: u8, now: Timestamp) -> Machine {
                 take_over: false,
                 rotated_at: None,
                 rotation: None,
+                rotation_failed_at: None,
             }),
             ..Details::default()
         },

@@ -64,6 +64,7 @@ impl GivenBmc {
             take_over: self.take_over,
             rotated_at: None,
             rotation: None,
+            rotation_failed_at: None,
         }
     }
 }

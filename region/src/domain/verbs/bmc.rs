@@ -1,5 +1,7 @@
 //! What people want of the account on a machine's BMC.
 
+use farrier_common::clock::Timestamp;
+
 use super::{Asked, unlocked};
 use crate::domain::{
     Error, Result,
@@ -36,6 +38,14 @@ pub fn rotate(asked: &Asked<'_>, m: &Machine, comment: &str) -> Result<Change> {
     if asked.user.role != Role::Admin {
         return Err(Error::Denied(format!("changing the BMC password of machine {} is for admins", m.name)));
     }
+    begin(m, asked.actor(), asked.now, comment)
+}
+
+/// The same, whoever wants it.
+///
+/// # Errors
+/// Not reachable; the account is not ours; its password is being changed already.
+pub fn begin(m: &Machine, by: String, now: Timestamp, comment: &str) -> Result<Change> {
     reachable(m)?;
     let refused = |why: String| Err(Error::Precondition(format!("machine {}: {why}", m.name)));
     let mut after = m.clone();
@@ -50,10 +60,10 @@ pub fn rotate(asked: &Asked<'_>, m: &Machine, comment: &str) -> Result<Change> {
         let since = rotation.since.format("%F %T UTC");
         return refused(format!("its BMC password is being changed since {since}, for {}", rotation.by));
     }
-    bmc.rotation = Some(Rotation { since: asked.now, by: asked.actor(), tries: 0, trouble: None, due: asked.now });
-    after.due_at = Some(asked.now);
+    bmc.rotation = Some(Rotation { since: now, by: by.clone(), tries: 0, trouble: None, due: now });
+    after.due_at = Some(now);
     let mut change = Change::of(after);
-    change.events.push(noted(m, asked.actor(), "asked for a new password of the BMC account", comment));
+    change.events.push(noted(m, by, "asked for a new password of the BMC account", comment));
     Ok(change)
 }
 
