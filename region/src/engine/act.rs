@@ -5,9 +5,10 @@ use farrier_common::hardware::{BootDevice, PowerState};
 use crate::{
     crash::Point,
     domain::{
-        event::{EventKind, NewEvent},
+        event::NewEvent,
         machine::Machine,
         observation::{Effect, Trouble},
+        verbs::bmc::noted,
     },
     engine::Engine,
     store::Extra,
@@ -102,14 +103,5 @@ impl Engine {
 }
 
 fn event(m: &Machine, reason: &str) -> NewEvent {
-    NewEvent {
-        kind: EventKind::Bmc,
-        machine: Some(m.id),
-        event: None,
-        from: Some(m.state),
-        to: Some(m.state),
-        phase: m.work.phase,
-        actor: "engine".to_owned(),
-        reason: reason.to_owned(),
-    }
+    noted(m, "engine".to_owned(), reason, "")
 }

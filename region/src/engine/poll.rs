@@ -19,10 +19,10 @@ use self::refusals::Refusals;
 use crate::{
     domain::{
         advance::Change,
-        event::{EventKind, NewEvent},
         machine::Machine,
         observation::{Trouble, TroubleKind},
         reason::Code,
+        verbs::bmc::noted,
     },
     racks::Racks,
     store::{Extra, Store},
@@ -141,16 +141,7 @@ impl Poll {
             return;
         }
         let (id, version) = (m.id, m.version);
-        let event = NewEvent {
-            kind: EventKind::Bmc,
-            machine: Some(id),
-            event: None,
-            from: Some(m.state),
-            to: Some(m.state),
-            phase: m.work.phase,
-            actor: "engine".to_owned(),
-            reason: format!("{code}: {}{more}", trouble.text),
-        };
+        let event = noted(&m, "engine".to_owned(), &format!("{code}: {}{more}", trouble.text), "");
         let mut change = Change::of(m);
         change.events.push(event);
         // Somebody changes the machine at this moment: it is told with the next look.

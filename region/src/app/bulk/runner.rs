@@ -213,6 +213,7 @@ impl Driver {
         for (_, status, _) in &ended {
             counts.running = counts.running.saturating_sub(1);
             counts.failed += u32::from(*status == ItemStatus::Failed);
+            counts.succeeded += u32::from(*status == ItemStatus::Succeeded);
         }
         if ended.is_empty() { Ok(()) } else { self.app.store.operation_ended(self.id, ended).await }
     }

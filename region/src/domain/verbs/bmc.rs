@@ -67,7 +67,7 @@ pub fn begin(m: &Machine, by: String, now: Timestamp, comment: &str) -> Result<C
     Ok(change)
 }
 
-/// What is logged of somebody's wish about a BMC.
+/// What is logged of a machine's BMC: what somebody wants of it, or what came of that.
 #[must_use]
 pub fn noted(m: &Machine, actor: String, what: &str, comment: &str) -> NewEvent {
     let why = if comment.is_empty() { String::new() } else { format!(" ({comment})") };
