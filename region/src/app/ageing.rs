@@ -3,7 +3,6 @@
 use std::{convert::Infallible, time::Duration};
 
 use chrono::TimeDelta;
-use farrier_common::secret::bmc_password;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
@@ -11,12 +10,10 @@ use crate::{
     domain::{
         Result,
         ageing::{Look, Turn},
-        bmc::PASSWORD,
         machine::Machine,
         verbs::bmc::begin,
     },
-    racks::pending_purpose,
-    store::{Extra, MachineFilter},
+    store::MachineFilter,
 };
 
 /// Between two looks.
@@ -81,9 +78,6 @@ impl App {
 
     async fn change_old_password(&self, m: Machine) -> Result<()> {
         let change = begin(&m, BY.to_owned(), self.clock.now(), "it is old")?;
-        let purpose = pending_purpose(&m);
-        let sealed = self.vault.seal(&purpose, bmc_password(PASSWORD).expose().as_bytes());
-        let extra = Extra { keep: vec![(purpose, sealed)], ..Extra::default() };
-        self.store.machine_apply(None, change, m.version, extra, |_| Vec::new()).await.map(drop)
+        self.store.machine_apply(None, change, m.version, self.next_password(&m), |_| Vec::new()).await.map(drop)
     }
 }

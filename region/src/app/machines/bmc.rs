@@ -61,15 +61,18 @@ impl App {
     /// # Errors
     /// Not an admin; the account is not ours; the password is being changed already.
     pub async fn bmc_rotate(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
-        let password = bmc_password(PASSWORD);
         self.change(ask, which, "change the BMC password of", |asked, m| {
-            let change = rotate(asked, m, comment)?;
-            let purpose = pending_purpose(m);
-            let sealed = self.vault.seal(&purpose, password.expose().as_bytes());
-            // A password that an earlier rotation was given up with stays the one to come: the BMC may have it already.
-            Ok((change, Extra { keep: vec![(purpose, sealed)], ..Extra::default() }))
+            Ok((rotate(asked, m, comment)?, self.next_password(m)))
         })
         .await
+    }
+
+    /// A new password for our account on a machine's BMC, to be kept as the one to come. One that an earlier rotation was given up
+    /// with stays that: the BMC may have it already.
+    pub(in crate::app) fn next_password(&self, m: &Machine) -> Extra {
+        let purpose = pending_purpose(m);
+        let sealed = self.vault.seal(&purpose, bmc_password(PASSWORD).expose().as_bytes());
+        Extra { keep: vec![(purpose, sealed)], ..Extra::default() }
     }
 
     /// Notes that somebody was told the password of a machine's BMC.
