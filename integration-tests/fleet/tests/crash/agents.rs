@@ -66,7 +66,7 @@ pub(crate) fn count(
             let all = Cell::all();
             let cell = all.iter().find(|c| c.who == Who::Agent && c.state == state && c.argument() == *hit);
             if let Some(cell) = cell {
-                stage.say(&cell.to_string());
+                stage.say(&cell.to_string())?;
                 score.deaths += 1;
                 score.hit.insert(*cell);
             }

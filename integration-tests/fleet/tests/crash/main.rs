@@ -2,7 +2,7 @@
 //! started again. No effect comes twice where twice would hurt, nothing is lost, nobody is stuck; what really happened to the
 //! simulated machines is the judge. On both databases. `docs/crash-matrix.md` is made here.
 //!
-//! Needs root. One line for each cell as it is hit.
+//! Needs root. On a terminal, one line for each cell as it is hit.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod agents;
@@ -99,11 +99,12 @@ fn part(label: &'static str, postgres: bool, who: Who, states: &'static [State])
         Who::Agent => real_agents(&mut stage, &mut score),
     };
     let judged = lived.and_then(|()| judge(&stage));
-    if judged.is_err() {
+    let part = format!("the {}'s part from {} on", who.as_str(), states[0]);
+    if let Err(error) = &judged {
+        println!("{label}: {part}: {error:#}");
         stage.show_logs();
     }
-    let part = format!("the {}'s part from {} on", who.as_str(), states[0]);
-    stage.say(&format!("the end of {part}"));
+    stage.say(&format!("the end of {part}"))?;
     judged.with_context(|| part).map(|()| score)
 }
 

@@ -1,6 +1,12 @@
 //! Where the matrix is played: one region, one rack, one fleet, and two daemons that can be told where to die.
 
-use std::{fs, os::unix::process::ExitStatusExt as _, path::Path, time::Instant};
+use std::{
+    fs::{self, File},
+    io::{self, IsTerminal as _, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    time::Instant,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use farrier_common::{
@@ -62,6 +68,7 @@ pub(crate) struct Stage {
     arms: [Arm; 2],
     pub(crate) label: &'static str,
     start: Instant,
+    story: File,
     _postgres: Option<Postgres>,
     _cave: Cave,
     lab: Lab,
@@ -105,6 +112,7 @@ impl Stage {
     pub(crate) fn start(label: &'static str, postgres: bool, simulated: u32, real: u32) -> anyhow::Result<Self> {
         let start = Instant::now();
         let lab = Lab::new()?;
+        let story = File::create(lab.dir().join("story.log")).context("cannot write the story")?;
         let cave = Cave::beside(&lab)?;
         let postgres = postgres.then(|| lab.start_postgres()).transpose()?;
         let database = postgres.as_ref().map(Postgres::url);
@@ -137,17 +145,22 @@ impl Stage {
             arms,
             label,
             start,
+            story,
             _postgres: postgres,
             _cave: cave,
             lab,
         };
-        stage.say(&format!("{} machines are there", stage.subjects.len()));
+        stage.say(&format!("{} machines are there", stage.subjects.len()))?;
         Ok(stage)
     }
 
-    /// Writes a line.
-    pub(crate) fn say(&self, what: &str) {
-        println!("{} {:6.1} s  {what}", self.label, self.start.elapsed().as_secs_f32());
+    /// Tells how far it is: to who watches, and to a log beside the others', so that a failure's reason comes before it.
+    pub(crate) fn say(&self, what: &str) -> io::Result<()> {
+        let line = format!("{} {:6.1} s  {what}\n", self.label, self.start.elapsed().as_secs_f32());
+        if io::stderr().is_terminal() {
+            io::stderr().write_all(line.as_bytes())?;
+        }
+        (&self.story).write_all(line.as_bytes())
     }
 
     /// Shows what everybody said.

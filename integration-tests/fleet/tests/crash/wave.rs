@@ -124,7 +124,7 @@ impl Wave<'_> {
         for (who, queue) in DAEMONS.iter().zip(&mut queues) {
             self.stage.arm(*who, queue.cells.pop_front())?;
         }
-        self.stage.say(&format!("wave: {label}"));
+        self.stage.say(&format!("wave: {label}"))?;
         let boots: Vec<usize> = self.each().map(|s| s.plan().map_or(0, |p| p.hits().len())).collect();
         let mut verbs: Vec<_> = members.iter().map(|n| self.verb(*n)).collect();
         let mut deaths = Vec::new();
@@ -134,7 +134,7 @@ impl Wave<'_> {
         if let Err(error) = played {
             bail!("{error}\n{}", self.explain());
         }
-        self.count(&deaths);
+        self.count(&deaths)?;
         self.each().for_each(|subject| subject.member.faults.clear());
         self.settle()?;
         for ((n, before), button) in members.iter().zip(boots).zip(buttons) {
@@ -190,7 +190,7 @@ impl Wave<'_> {
     ) -> anyhow::Result<Seen<()>> {
         for (who, queue) in DAEMONS.iter().zip(queues.iter_mut()) {
             if let Some(death) = self.stage.death(*who)? {
-                self.stage.say(&death.cell.to_string());
+                self.stage.say(&death.cell.to_string())?;
                 deaths.push(death);
                 queue.turns = 0;
                 self.stage.arm(*who, queue.cells.pop_front())?;
@@ -203,7 +203,7 @@ impl Wave<'_> {
             {
                 queue.turns += 1;
                 queue.cells.push_back(cell);
-                self.stage.say(&format!("not yet: {cell}"));
+                self.stage.say(&format!("not yet: {cell}"))?;
                 self.stage.arm(*who, queue.cells.pop_front())?;
             }
         }
@@ -252,7 +252,7 @@ impl Wave<'_> {
     }
 
     /// Takes down what was hit. What a rack does not tell, the times do: whether somebody was in the state when it died.
-    fn count(&mut self, deaths: &[Death]) {
+    fn count(&mut self, deaths: &[Death]) -> anyhow::Result<()> {
         self.score.deaths += deaths.len();
         let stays: Vec<(Timestamp, Timestamp)> = self
             .each()
@@ -269,9 +269,10 @@ impl Wave<'_> {
             if death.cell.who == Who::Region || if late { nobody_left } else { inside.any(|inside| inside) } {
                 self.score.hit.insert(death.cell);
             } else {
-                self.stage.say(&format!("too late to count: {}", death.cell));
+                self.stage.say(&format!("too late to count: {}", death.cell))?;
             }
         }
+        Ok(())
     }
 
     /// Why machines are where they are.
