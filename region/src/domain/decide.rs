@@ -12,14 +12,19 @@ use farrier_common::{
 use super::{
     lifecycle::{Class, Event, Phase, State},
     machine::Machine,
-    observation::{Effect, Observation, TaskKind, TaskResult, TaskStatus, Trouble, TroubleKind},
+    observation::{Effect, Observation, TaskKind, TaskResult, TaskStatus},
     reason::{Code, Why},
     rescue,
     script::verdict,
 };
 
+mod trouble;
+
 #[cfg(test)]
 mod tests;
+
+use self::trouble::power_trouble;
+pub use self::trouble::{failed_tries, on_trouble};
 
 /// The next step.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,19 +161,6 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
         Phase::StartOs => unpublished(m, seen).unwrap_or_else(|| start_os(m, off)),
         Phase::AwaitOs => await_os(m, seen, off, now),
     }
-}
-
-/// What follows when an effect did not succeed.
-#[must_use]
-pub fn on_trouble(m: &Machine, effect: &Effect, trouble: &Trouble, rules: &Rules) -> Decision {
-    let what = effect.describe();
-    let working = m.state.class() == Class::Working;
-    let out_of_tries = *effect == Effect::ProbeBmc && m.work.attempts + 1 >= rules.probe_tries;
-    if working && (trouble.kind.is_final() || out_of_tries) {
-        return leave(Event::Fail, Why::new(of_trouble(trouble), format!("could not {what}: {}", trouble.text)));
-    }
-    let why = Why::new(of_trouble(trouble), format!("could not {what}, trying again: {}", trouble.text));
-    wait(patience(m.work.attempts), why)
 }
 
 /// What is known when the deadline of a state has passed: where, since when, what went wrong last, who was heard last.
@@ -447,39 +439,10 @@ fn unpublished(m: &Machine, seen: &Observation) -> Option<Decision> {
     Some(wait(RACK_AWAY, Why::new(Code::RackAway, "the rack is not connected; its boot intent waits")))
 }
 
-fn power_trouble(m: &Machine, seen: &Observation) -> Option<Decision> {
-    match &seen.power {
-        Some(Ok(_)) => None,
-        Some(Err(t)) if t.kind.is_final() => {
-            let text = format!("the BMC refuses to tell the power state: {}", t.text);
-            Some(leave(Event::Fail, Why::new(of_trouble(t), text)))
-        }
-        Some(Err(t)) => {
-            let text = format!("the BMC does not tell the power state: {}", t.text);
-            Some(wait(patience(m.work.attempts), Why::new(of_trouble(t), text)))
-        }
-        None => Some(wait(SOON, "the power state has not been asked yet")),
-    }
-}
-
 /// How long to wait before the engine looks by itself: `first`, and longer the longer nothing has come, because ten thousand
 /// machines that wait must not keep it from those that get on.
 fn look(m: &Machine, now: Timestamp, first: TimeDelta) -> TimeDelta {
     (m.phase_age(now) / 2).clamp(first, SELDOM)
-}
-
-/// Everything outside that gives trouble is asked through a BMC or its rack.
-const fn of_trouble(trouble: &Trouble) -> Code {
-    match trouble.kind {
-        TroubleKind::Transient => Code::BmcSilent,
-        TroubleKind::Permanent | TroubleKind::Refused => Code::BmcRefused,
-        TroubleKind::Untrusted => Code::BmcCertificate,
-    }
-}
-
-/// 2, 4, 8 … 60 seconds.
-fn patience(attempts: u32) -> TimeDelta {
-    TimeDelta::seconds((2_i64 << attempts.min(5)).min(60))
 }
 
 fn act(effect: Effect, then: Option<Phase>) -> Decision {

@@ -131,6 +131,8 @@ words! {
     TroubleKind {
         /// Not reached, or busy: later it may be.
         Transient = "transient",
+        /// The rack was not reached: nothing is known of what it was to ask.
+        RackAway = "rack-away",
         /// Asked and refused; trying again is useless and, with credentials, harmful.
         Permanent = "permanent",
         /// The login is refused. Trying again with the same password is useless, and BMCs lock accounts.
@@ -145,7 +147,7 @@ impl TroubleKind {
     #[must_use]
     pub const fn is_final(self) -> bool {
         match self {
-            Self::Transient => false,
+            Self::Transient | Self::RackAway => false,
             Self::Permanent | Self::Refused | Self::Untrusted => true,
         }
     }

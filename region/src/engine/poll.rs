@@ -135,7 +135,7 @@ impl Poll {
                     format!("; its power is not asked for {pause} minutes, so that the account is not locked"),
                 )
             }
-            TroubleKind::Transient | TroubleKind::Permanent => return,
+            TroubleKind::Transient | TroubleKind::RackAway | TroubleKind::Permanent => return,
         };
         if !self.is_news(&m, &trouble.text) {
             return;

@@ -8,7 +8,7 @@ use crate::{
         Error, Result,
         advance::{Change, advance},
         bmc::PASSWORD,
-        decide::{Decision, decide, on_trouble},
+        decide::{Decision, decide, failed_tries, on_trouble},
         lifecycle::{Event, Phase, State},
         machine::Machine,
         observation::{Observation, Trouble},
@@ -101,7 +101,7 @@ impl Engine {
 fn note(m: &mut Machine, trouble: Option<&Trouble>, now: Timestamp) {
     match trouble {
         Some(t) => {
-            m.work.attempts = m.work.attempts.saturating_add(1);
+            m.work.attempts = failed_tries(m.work.attempts, t);
             m.work.last_error = Some(t.text.clone());
             m.details.trouble_since.get_or_insert(now);
         }
@@ -137,9 +137,22 @@ fn log(m: &Machine, decision: &Decision, trouble: Option<&Trouble>) {
 mod tests {
     use super::*;
     use crate::domain::{
-        observation::TroubleKind,
+        decide::Rules,
+        observation::{Effect, TroubleKind},
         testing::{at, machine},
     };
+
+    #[test]
+    fn a_rack_that_is_away_is_no_failed_try() {
+        let away = Trouble { kind: TroubleKind::RackAway, text: "the rack does not answer".to_owned() };
+        let mut m = machine(State::Commissioning, Some(Phase::ProbeBmc));
+        for _ in 0..9 {
+            note(&mut m, Some(&away), at(5));
+        }
+        assert_eq!((m.work.attempts, m.details.trouble_since), (1, Some(at(5))), "it is woken when the rack is back");
+        let decision = on_trouble(&m, &Effect::ProbeBmc, &away, &Rules::default());
+        assert!(matches!(decision, Decision::Wait { why: Why { code: Code::RackAway, .. }, .. }), "{decision:?}");
+    }
 
     #[test]
     fn trouble_is_known_by_when_it_began() {

@@ -1,6 +1,6 @@
 //! Connections to racks: mutual TLS, one channel each.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{error::Error as _, sync::PoisonError, time::Duration};
 
 use farrier_common::{id::RackId, tls};
 use farrier_proto::{CERTIFICATE, REASON, rack::rack_service_client::RackServiceClient};
@@ -54,6 +54,10 @@ impl Inner {
 /// What a rack's refusal means for whoever asked.
 pub(super) fn trouble(status: &Status) -> Trouble {
     let text = status.message();
+    // A status with a cause was made on this side, and so was that of a channel that cannot be used: no answer came.
+    if status.source().is_some() || text.starts_with("Service was not ready") {
+        return Trouble { kind: TroubleKind::RackAway, text: "the rack does not answer".to_owned() };
+    }
     if status.metadata().get(REASON).is_some_and(|reason| reason == CERTIFICATE) {
         return Trouble { kind: TroubleKind::Untrusted, text: text.to_owned() };
     }
@@ -65,9 +69,6 @@ pub(super) fn trouble(status: &Status) -> Trouble {
         | Code::AlreadyExists
         | Code::ResourceExhausted
         | Code::OutOfRange => permanent(text),
-        Code::Unavailable if text.contains("transport error") || text.contains("tcp connect") => {
-            transient("the rack does not answer")
-        }
         Code::Ok
         | Code::Cancelled
         | Code::Unknown

@@ -199,7 +199,7 @@ fn unreachable(m: &Machine, trouble: &Trouble) -> Error {
         m.name, trouble.text
     );
     match trouble.kind {
-        TroubleKind::Transient => Error::Unavailable(text),
+        TroubleKind::Transient | TroubleKind::RackAway => Error::Unavailable(text),
         TroubleKind::Permanent | TroubleKind::Refused | TroubleKind::Untrusted => Error::Precondition(text),
     }
 }

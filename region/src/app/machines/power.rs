@@ -103,7 +103,7 @@ fn may(user: &User, m: &Machine, what: &str) -> Result<()> {
 
 pub(super) fn error(trouble: Trouble) -> Error {
     match trouble.kind {
-        TroubleKind::Transient => Error::Unavailable(trouble.text),
+        TroubleKind::Transient | TroubleKind::RackAway => Error::Unavailable(trouble.text),
         TroubleKind::Permanent | TroubleKind::Refused | TroubleKind::Untrusted => Error::Precondition(trouble.text),
     }
 }

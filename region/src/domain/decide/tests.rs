@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::{
     advance::{Deadlines, advance},
     machine::{BootTarget, Machine},
-    observation::{BootSeen, TaskSeen, TroubleKind},
+    observation::{BootSeen, TaskSeen, Trouble, TroubleKind},
     script::{Outcome, RunStatus, ScriptKind},
     testing::{at, machine},
 };
@@ -240,6 +240,8 @@ fn refused_credentials_end_commissioning_at_once_and_silence_after_some_tries() 
     assert_eq!(next(0, TroubleKind::Permanent), "move fail: could not log in to the BMC: no");
     assert_eq!(next(0, TroubleKind::Transient), "wait 2 s: could not log in to the BMC, trying again: no");
     assert_eq!(next(4, TroubleKind::Transient), "move fail: could not log in to the BMC: no");
+    let away = "wait 60 s: could not log in to the BMC, trying again: no";
+    assert_eq!(next(9, TroubleKind::RackAway), away, "who asks is away, and that is not the BMC's fault");
 }
 
 /// A world that does what it is told: every effect works, every task succeeds, every system phones home.

@@ -72,9 +72,11 @@ fn luck() -> impl Strategy<Value = Luck> {
     proptest::sample::select(vec![
         L::Good,
         L::Power(TroubleKind::Transient),
+        L::Power(TroubleKind::RackAway),
         L::Power(TroubleKind::Permanent),
         L::Power(TroubleKind::Untrusted),
         L::Effect(TroubleKind::Transient),
+        L::Effect(TroubleKind::RackAway),
         L::Effect(TroubleKind::Permanent),
         L::Effect(TroubleKind::Untrusted),
         L::TaskFails,
@@ -242,7 +244,7 @@ impl Life {
             trouble = Some(bad);
         }
         let mut m = self.m.clone();
-        m.work.attempts = if trouble.is_some() { m.work.attempts + 1 } else { 0 };
+        m.work.attempts = trouble.map_or(0, |t| failed_tries(m.work.attempts, &t));
         let change = advance(&m, &seen, &decision, &Deadlines::default(), now);
         let change = change.map_err(|r| TestCaseError::fail(format!("the table lacks {r:?}: {decision:?}")))?;
         let wiped = seen.boot.and_then(|b| b.task).is_some_and(|t| {
