@@ -21,7 +21,7 @@ use crate::bmc::redfish::{document::path_of, problem};
 
 /// For the farewell, however much time is left.
 const FAREWELL: Duration = Duration::from_secs(4);
-/// Where sessions are if the root does not say.
+/// Where sessions are if the root tells of the service that has them, but not where.
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 
 /// Who we are.
@@ -76,9 +76,11 @@ impl Client<'_> {
         self.get(&systems).await.map(drop)
     }
 
-    /// Makes a session; `None` if the BMC has none to give.
+    /// Makes a session; `None` if the BMC has none to give. One whose root tells of no sessions is not asked for any: some
+    /// (sushy-emulator) refuse whoever asks for what is not there, and that is no word on the password.
     async fn session(&mut self) -> Result<Option<Auth>, BmcError> {
-        let path = self.root.optional_link("/Links/Sessions").unwrap_or_else(|| SESSIONS.to_owned());
+        let service = || self.root.at("/SessionService").map(|_| SESSIONS.to_owned());
+        let Some(path) = self.root.optional_link("/Links/Sessions").or_else(service) else { return Ok(None) };
         let login = self.login;
         let body = Secret::new(json!({"UserName": login.username, "Password": login.password.expose()}).to_string());
         let answer = self.ask(&Method::POST, &path, None, Some(body.expose())).await?;
