@@ -76,14 +76,26 @@ pub fn disk_image(system: System) -> Result<PathBuf> {
     Ok(folder.join("disk.raw.zst"))
 }
 
-/// A Python with gRPC and its reflection client, the language of the second opinion on our API.
+/// A Python environment with programs that nobody here wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Python {
+    /// gRPC and its reflection client: a second opinion on our API.
+    Grpc,
+    /// Clients, validators and an emulator of BMCs.
+    Bmc,
+}
+
+/// The folder of a Python environment; its interpreter is `bin/python`.
 ///
 /// # Errors
 /// It cannot be installed.
-pub fn python() -> Result<PathBuf> {
-    let inputs = in_repository(&["integration-tests/python/requirements.txt"]);
-    let requirements = repository().join("integration-tests/python/requirements.txt");
-    let folder = Cache::open()?.artefact("python", &inputs, |out| {
+pub fn python(python: Python) -> Result<PathBuf> {
+    let (kind, list) = match python {
+        Python::Grpc => ("python", "integration-tests/python/requirements.txt"),
+        Python::Bmc => ("python-bmc", "integration-tests/python/requirements-bmc.txt"),
+    };
+    let requirements = repository().join(list);
+    let folder = Cache::open()?.artefact(kind, std::slice::from_ref(&requirements), |out| {
         let mut venv = Command::new("python3");
         venv.args(["-m", "venv"]).arg(out.join("venv"));
         process::succeed(venv, BUILD_LIMIT)?;
@@ -91,7 +103,7 @@ pub fn python() -> Result<PathBuf> {
         pip.args(["-m", "pip", "install", "--quiet", "--require-virtualenv", "-r"]).arg(&requirements);
         process::succeed(pip, BUILD_LIMIT).map(drop)
     })?;
-    Ok(folder.join("venv/bin/python"))
+    Ok(folder.join("venv"))
 }
 
 fn in_repository(paths: &[&str]) -> Vec<PathBuf> {

@@ -1,4 +1,7 @@
-//! A BMC: OpenIPMI's `ipmi_sim`, and `ipmitool` as a client that is not ours.
+//! A BMC: OpenIPMI's `ipmi_sim` or OpenStack's `sushy-emulator`, and clients that are not ours either.
+
+mod ipmi_sim;
+mod sushy;
 
 use std::{
     collections::BTreeMap,
@@ -7,8 +10,11 @@ use std::{
     time::Duration,
 };
 
+use farrier_common::hardware::BmcProtocol;
+
 use crate::{
     error::{LabError, Result},
+    machine::MachineSpec,
     net::Net,
     process,
     wait::{self, Seen},
@@ -19,21 +25,13 @@ pub const ADMIN: &str = "root";
 /// Its password.
 pub const ADMIN_PASSWORD: &str = "calvin";
 
-/// Accounts that a BMC has before we come: slot, name, password, enabled, privilege.
-const FACTORY_ACCOUNTS: [(u32, &str, &str, bool, &str); 5] = [
-    (1, "", "anonymous", true, "user"),
-    (2, ADMIN, ADMIN_PASSWORD, true, "admin"),
-    (3, "auditor", "read0nly", true, "user"),
-    (4, "vendor", "s3rvice", false, "operator"),
-    (5, "backup", "b4ckup-adm1n", true, "admin"),
-];
-
-const IPMITOOL_LIMIT: Duration = Duration::from_secs(60);
+const CLIENT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A machine's BMC.
 #[derive(Debug)]
 pub struct Bmc {
     net: Net,
+    protocol: BmcProtocol,
     address: String,
     dir: PathBuf,
 }
@@ -42,19 +40,30 @@ pub struct Bmc {
 pub type Account = BTreeMap<String, String>;
 
 impl Bmc {
-    /// Writes the configuration of a BMC into `dir` (made here); `control` is the command that obeys it.
+    /// Prepares the BMC of a machine in `dir` (made here). Gives the command line of its program too, to be run in `dir`.
     ///
     /// # Errors
-    /// A file cannot be written.
-    pub(crate) fn prepare(net: &Net, dir: &Path, name: &str, address: &str, control: &str) -> Result<Self> {
-        let write = |file: &str, content: &str| {
-            let path = dir.join(file);
-            fs::write(&path, content).map_err(LabError::io(format!("cannot write {}", path.display())))
+    /// A file cannot be written, or the program cannot be installed.
+    pub(crate) fn prepare(
+        net: &Net,
+        dir: &Path,
+        machine: &MachineSpec,
+        address: &str,
+        owner: (&Path, &Path),
+    ) -> Result<(Self, Vec<String>)> {
+        fs::create_dir_all(dir).map_err(LabError::io(format!("cannot make {}", dir.display())))?;
+        let (labctl, socket) = owner;
+        let program = match machine.bmc {
+            BmcProtocol::Ipmi => {
+                let control = format!("{} chassis {}", labctl.display(), socket.display());
+                ipmi_sim::prepare(dir, &machine.name, address, &control)?
+            }
+            BmcProtocol::Redfish => sushy::prepare(dir, machine, address, socket)?,
         };
-        fs::create_dir_all(dir.join("state")).map_err(LabError::io(format!("cannot make {}", dir.display())))?;
-        write("lan.conf", &lan_conf(name, address, control))?;
-        write("sim.emu", SIM_EMU)?;
-        Ok(Self { net: net.clone(), address: address.to_owned(), dir: dir.to_owned() })
+        Ok((
+            Self { net: net.clone(), protocol: machine.bmc, address: address.to_owned(), dir: dir.to_owned() },
+            program,
+        ))
     }
 
     /// Its address, in the lab's namespace.
@@ -86,7 +95,7 @@ impl Bmc {
             "3",
         ]);
         command.args(arguments);
-        process::succeed(command, IPMITOOL_LIMIT)
+        process::succeed(command, CLIENT_LIMIT)
     }
 
     /// Runs `ipmitool` as the administrator.
@@ -103,8 +112,24 @@ impl Bmc {
     /// It does not.
     pub fn is_up(&self) -> Result<()> {
         wait::until("an answer of the BMC", Duration::from_secs(60), || {
-            Ok(self.as_admin(&["mc", "info"]).map_or_else(|e| Seen::NotYet(e.to_string()), |_| Seen::Now(())))
+            let answered = match self.protocol {
+                BmcProtocol::Ipmi => self.as_admin(&["mc", "info"]),
+                BmcProtocol::Redfish => self.get("/redfish/v1/Systems"),
+            };
+            Ok(answered.map_or_else(|e| Seen::NotYet(e.to_string()), |_| Seen::Now(())))
         })
+    }
+
+    /// Reads a Redfish resource as the administrator, with `curl`.
+    ///
+    /// # Errors
+    /// There is no such resource, or the BMC does not speak Redfish.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let mut curl = self.net.command("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--max-time", "20", "--noproxy", "*"]);
+        curl.arg("--cacert").arg(self.dir.join("certificate.pem"));
+        curl.args(["--user", &format!("{ADMIN}:{ADMIN_PASSWORD}"), &format!("https://{}{path}", self.address)]);
+        process::succeed(curl, CLIENT_LIMIT)
     }
 
     /// Makes the BMC store its accounts, so that [`Bmc::accounts`] can read them. It only does so after a change: this one
@@ -174,37 +199,6 @@ fn find(dir: &Path, name: &str, into: &mut Vec<PathBuf>) {
         }
     }
 }
-
-fn lan_conf(name: &str, address: &str, control: &str) -> String {
-    let mut users = String::new();
-    for (slot, user, password, enabled, privilege) in FACTORY_ACCOUNTS {
-        users.push_str(&format!(
-            "  user {slot} {enabled} \"{user}\" \"{password}\" {privilege} 10 none md2 md5 straight\n"
-        ));
-    }
-    format!(
-        r#"name "{name}"
-set_working_mc 0x20
-  startlan 1
-    addr {address} 623
-    priv_limit admin
-    allowed_auths_callback none md2 md5 straight
-    allowed_auths_user none md2 md5 straight
-    allowed_auths_operator none md2 md5 straight
-    allowed_auths_admin none md2 md5 straight
-    guid 0102030405060708090a0b0c0d0e0f10
-  endlan
-  chassis_control "{control}"
-  startnow false
-{users}"#
-    )
-}
-
-const SIM_EMU: &str = "mc_setbmc 0x20
-mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
-sel_enable 0x20 1000 0x0a
-mc_enable 0x20
-";
 
 #[cfg(test)]
 mod tests {

@@ -83,10 +83,10 @@ impl Lab {
         let address = Ipv4Addr::new(10, 78, 0, host).to_string();
         self.net.add_address(&address)?;
         let labctl = binary("farrier-labctl")?;
-        let control = format!("{} chassis {}", labctl.display(), control::socket(&dir).display());
-        let bmc = Bmc::prepare(&self.net, &dir.join("bmc"), &spec.name, &address, &control)?;
+        let socket = control::socket(&dir);
+        let (bmc, program) = Bmc::prepare(&self.net, &dir.join("bmc"), &spec, &address, (&labctl, &socket))?;
         let file = dir.join("spec.json");
-        let chassis = ChassisSpec { machine: spec.clone(), dir: dir.clone(), tap };
+        let chassis = ChassisSpec { machine: spec.clone(), dir: dir.clone(), tap, bmc: program };
         let text = serde_json::to_string_pretty(&chassis).map_err(|e| LabError::answer("spec.json", e.to_string()))?;
         fs::write(&file, text).map_err(LabError::io("cannot write spec.json"))?;
         let mut command = self.net.command(&labctl);

@@ -1,7 +1,7 @@
 //! One emulated machine: what it is made of, its power, its disks as seen from outside.
 //!
 //! The machine is owned by a process of its own, `farrier-labctl serve` ([`chassis`]), which runs QEMU and, beside it,
-//! `ipmi_sim` as the BMC. Tests talk to it over a socket ([`control`]), as the BMC does; nobody else starts QEMU.
+//! the BMC. Tests talk to it over a socket ([`control`]), as the BMC does; nobody else starts QEMU.
 
 pub mod chassis;
 pub mod control;
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use farrier_common::hardware::Firmware;
+use farrier_common::hardware::{BmcProtocol, Firmware};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -42,6 +42,9 @@ pub struct MachineSpec {
     /// How it boots.
     #[serde(with = "word")]
     pub firmware: Firmware,
+    /// What its BMC speaks.
+    #[serde(with = "word")]
+    pub bmc: BmcProtocol,
     /// Memory.
     pub memory_mib: u32,
     /// Disks, in order.
@@ -85,6 +88,7 @@ impl MachineSpec {
             uuid: format!("f0a11e5c-0001-4000-8000-0000000000{number:02x}"),
             serial: format!("LAB{number:04}"),
             firmware,
+            bmc: BmcProtocol::Ipmi,
             memory_mib: 1024,
             disks: vec![DiskSpec { bus, serial: format!("DISK{number:04}"), size_mib: 2048, discards: true }],
         }

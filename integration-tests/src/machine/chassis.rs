@@ -44,6 +44,8 @@ pub struct ChassisSpec {
     pub dir: PathBuf,
     /// Its tap, in the namespace in which the owner runs.
     pub tap: String,
+    /// Command line of the BMC's program, to be run in `bmc/`.
+    pub bmc: Vec<String>,
 }
 
 /// A request and where its answer goes.
@@ -234,7 +236,7 @@ impl Chassis {
     fn look_at_bmc(&mut self) {
         if let Some(bmc) = self.bmc.as_mut() {
             let Ok(Some(status)) = bmc.try_wait() else { return };
-            self.log(&format!("ipmi_sim ended with {status}"));
+            self.log(&format!("the BMC ended with {status}"));
             self.bmc = None;
             self.bmc_ended = Some(Instant::now());
         }
@@ -242,7 +244,7 @@ impl Chassis {
             match self.start_bmc() {
                 Ok(bmc) => self.bmc = Some(bmc),
                 Err(error) => {
-                    self.log(&format!("cannot start ipmi_sim: {error}"));
+                    self.log(&format!("cannot start the BMC: {error}"));
                     self.bmc_ended = Some(Instant::now());
                 }
             }
@@ -251,16 +253,17 @@ impl Chassis {
 
     fn start_bmc(&self) -> Result<Child> {
         let dir = self.spec.dir.join("bmc");
-        let log = append(&dir.join("ipmi_sim.log"))?;
-        let errors = log.try_clone().map_err(LabError::io("cannot share ipmi_sim's log"))?;
+        let log = append(&dir.join("bmc.log"))?;
+        let errors = log.try_clone().map_err(LabError::io("cannot share the BMC's log"))?;
         Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--", "ipmi_sim", "-n", "-c", "lan.conf", "-f", "sim.emu", "-s", "state"])
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(&self.spec.bmc)
             .current_dir(&dir)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
             .spawn()
-            .map_err(LabError::io("cannot start ipmi_sim"))
+            .map_err(LabError::io("cannot start the BMC"))
     }
 
     #[expect(clippy::print_stdout, reason = "standard output is this process's log")]

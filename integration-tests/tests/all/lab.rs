@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use farrier_common::hardware::Firmware;
 use farrier_integration_tests::{
-    assets::{self, System},
+    assets::{self, Python, System},
     bmc::{ADMIN, ADMIN_PASSWORD},
     daemon::tail,
     machine::{Machine, MachineSpec},
@@ -112,7 +112,7 @@ fn postgres_runs_as_somebody_else() {
 #[test]
 fn images_and_clients_are_built_or_kept() {
     let ephemeral = assets::ephemeral().unwrap();
-    let python = assets::python().unwrap();
+    let python = assets::python(Python::Grpc).unwrap().join("bin/python");
     for path in [ephemeral.kernel, ephemeral.initrd, python, assets::disk_image(System::Mini).unwrap()] {
         assert!(fs::metadata(&path).is_ok_and(|m| m.len() > 0), "{}", path.display());
     }

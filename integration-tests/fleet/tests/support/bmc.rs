@@ -17,7 +17,10 @@ use farrier_fleet::{
     redfish::{Machine, Quirks, Redfish, server::SharedRedfish},
     truth::Truth,
 };
-use farrier_integration_tests::{cache::Cache, process, wait};
+use farrier_integration_tests::{
+    assets::{self, Python},
+    wait,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -66,16 +69,7 @@ pub fn here(path: &str) -> PathBuf {
 
 /// The folder of a Python with everybody else's clients, built once.
 fn venv() -> PathBuf {
-    let requirements = here("tests/python/requirements.txt");
-    let folder = Cache::open().unwrap().artefact("fleet-python", std::slice::from_ref(&requirements), |out| {
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(out.join("venv"));
-        process::succeed(venv, LIMIT)?;
-        let mut pip = Command::new(out.join("venv/bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--require-virtualenv", "-r"]).arg(&requirements);
-        process::succeed(pip, LIMIT).map(drop)
-    });
-    folder.unwrap().join("venv")
+    assets::python(Python::Bmc).unwrap()
 }
 
 fn python() -> PathBuf {
