@@ -34,6 +34,7 @@ pub const CONTEXTS: &[&str] = &[
     "power-off",
     "run-scripts",
     "open-ssh",
+    "bmc-account",
     "commissioning",
     "testing",
     "deploying",

@@ -5,6 +5,7 @@
 //! sample, what a table must look like) are pure functions; the rest moves bytes and can be stopped between two chunks.
 
 pub mod arguments;
+pub mod bmc_account;
 pub mod cmdline;
 pub mod console;
 pub mod crash;

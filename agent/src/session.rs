@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use farrier_common::{clock::Clock, crash::Crash, net::MacAddr, retry::Backoff, secret::Secret, telemetry::Chain};
 use farrier_proto::agent::{
-    EraseTask, Identity, InventoryResult, PowerOffResult, TaskFailed, WriteImageTask, next_task_response::Task,
-    report_task_request::Report,
+    BmcAccountResult, BmcAccountTask, EraseTask, Identity, InventoryResult, PowerOffResult, TaskFailed, WriteImageTask,
+    next_task_response::Task, report_task_request::Report,
 };
 use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
+    bmc_account::{self, Wanted},
     cmdline::{Options, Pass},
     console::say,
     crash::Point,
@@ -179,6 +180,7 @@ const fn kind(task: Option<&Task>) -> &'static str {
         Some(Task::PowerOff(_)) => "power-off",
         Some(Task::RunScripts(_)) => "run-scripts",
         Some(Task::OpenSsh(_)) => "open-ssh",
+        Some(Task::BmcAccount(_)) => "bmc-account",
         Some(Task::Idle(_)) | None => "unknown",
     }
 }
@@ -197,6 +199,7 @@ async fn act(job: &Job, task: Option<Task>) -> Result<Report, TaskError> {
         }
         Some(Task::RunScripts(task)) => scripts::run(job, task).await.map(Report::RunScripts),
         Some(Task::OpenSsh(task)) => ssh::open(job, &task).await.map(Report::OpenSsh),
+        Some(Task::BmcAccount(task)) => make_bmc_account(job, task).await,
         Some(Task::Idle(_)) | None => {
             Err(TaskError::failed("this agent does not know that task; the ephemeral image is older than the region"))
         }
@@ -218,6 +221,15 @@ async fn write_image(job: &Job, task: WriteImageTask) -> Result<Report, TaskErro
     let written = image::run(job, task).await?;
     say(format_args!("wrote and read back {} bytes on {}", written.written_bytes, written.disk_name));
     Ok(Report::WriteImage(written))
+}
+
+async fn make_bmc_account(job: &Job, task: BmcAccountTask) -> Result<Report, TaskError> {
+    say("making an account on the BMC");
+    job.progress.begin("making an account on the BMC", "steps", 0);
+    let wanted = Wanted { username: task.username, password: Secret::new(task.password), take_over: task.take_over };
+    let host = Arc::clone(&job.host);
+    let address = blocking(move || bmc_account::ensure(&host, &wanted)).await?;
+    Ok(Report::BmcAccount(BmcAccountResult { address: address.to_string() }))
 }
 
 async fn erase_disks(job: &Job, task: EraseTask) -> Result<Report, TaskError> {

@@ -50,7 +50,7 @@ pub fn ephemeral() -> Result<Ephemeral> {
     let inputs = in_repository(&["agent", "proto", "common", "deploy/ephemeral", "Cargo.toml", "Cargo.lock"]);
     let folder = cache.artefact("ephemeral", &inputs, |out| {
         let mut build = script("deploy/ephemeral/build.sh");
-        build.args(["--kernel", "linux-image-cloud-amd64"]).arg("--out").arg(out).arg("--cache").arg(&packages);
+        build.arg("--out").arg(out).arg("--cache").arg(&packages);
         process::succeed(build, BUILD_LIMIT).map(drop)
     })?;
     Ok(Ephemeral { kernel: folder.join("vmlinuz"), initrd: folder.join("initrd.zst") })

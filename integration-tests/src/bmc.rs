@@ -3,6 +3,8 @@
 mod ipmi_sim;
 mod sushy;
 
+pub use ipmi_sim::{KCS, lan};
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -56,7 +58,8 @@ impl Bmc {
         let program = match machine.bmc {
             BmcProtocol::Ipmi => {
                 let control = format!("{} chassis {}", labctl.display(), socket.display());
-                ipmi_sim::prepare(dir, &machine.name, address, &control)?
+                let lan = format!("{} lan {address}", labctl.display());
+                ipmi_sim::prepare(dir, &machine.name, address, (&control, &lan))?
             }
             BmcProtocol::Redfish => sushy::prepare(dir, machine, address, socket)?,
         };

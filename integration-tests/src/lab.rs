@@ -86,7 +86,7 @@ impl Lab {
         let socket = control::socket(&dir);
         let (bmc, program) = Bmc::prepare(&self.net, &dir.join("bmc"), &spec, &address, (&labctl, &socket))?;
         let file = dir.join("spec.json");
-        let chassis = ChassisSpec { machine: spec.clone(), dir: dir.clone(), tap, bmc: program };
+        let chassis = ChassisSpec { machine: spec.clone(), dir: dir.clone(), tap, bmc: program, bmc_address: address };
         let text = serde_json::to_string_pretty(&chassis).map_err(|e| LabError::answer("spec.json", e.to_string()))?;
         fs::write(&file, text).map_err(LabError::io("cannot write spec.json"))?;
         let mut command = self.net.command(&labctl);

@@ -47,6 +47,8 @@ pub struct Policy {
     pub advertise: String,
     /// The image that the agent runs in.
     pub ephemeral_image: Name,
+    /// Name of the account that Farrier makes on BMCs.
+    pub bmc_account: Name,
     /// Tests that a commissioning leads to, unless it is told which.
     pub default_tests: Vec<Name>,
 }

@@ -119,6 +119,7 @@ impl Region {
             rate: config.rate,
             advertise: config.advertise.clone(),
             ephemeral_image: config.ephemeral_image.clone(),
+            bmc_account: config.bmc_account.clone(),
             default_tests: config.default_tests.clone(),
         });
         let (ca, stop, promises) = (Arc::new(ca), tasks.stop_signal(), Promises::default());

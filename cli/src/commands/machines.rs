@@ -202,6 +202,9 @@ pub(crate) struct CommissionArgs {
     pub(super) machine: String,
     #[command(flatten)]
     pub(super) bmc: BmcArgs,
+    /// No account on the BMC is known: have one made from inside the machine, which you switch on.
+    #[arg(long, group = "bmc_way")]
+    pub(super) bmc_in_band: bool,
     #[command(flatten)]
     pub(super) chosen: ChosenArgs,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use farrier_proto::{
     convert,
     v1::{
         AbortMachineRequest, BmcCredentials, CommissionMachineRequest, CreateMachineRequest, DeployMachineRequest,
-        Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TestMachineRequest,
+        InBandBmc, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TestMachineRequest,
         machines_client::MachinesClient,
     },
 };
@@ -31,7 +31,7 @@ const MOST_USER_DATA: usize = 1 << 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct BmcArgs {
     /// IPv4 address of the BMC.
-    #[arg(long, value_name = "ADDRESS", requires_all = ["bmc_user", "bmc_password_file"])]
+    #[arg(long, value_name = "ADDRESS", group = "bmc_way", requires_all = ["bmc_user", "bmc_password_file"])]
     bmc_address: Option<Ipv4Addr>,
     /// Account that exists on the BMC.
     #[arg(long, value_name = "USER", requires = "bmc_address")]
@@ -53,7 +53,7 @@ pub(crate) struct BmcArgs {
     #[arg(long, value_name = "PORT", requires = "bmc_protocol", value_parser = clap::value_parser!(u16).range(1..))]
     bmc_port: Option<u16>,
     /// Take the account over that the BMC has under the name of Farrier's own, with a password that Farrier does not know.
-    #[arg(long, requires = "bmc_address", conflicts_with = "bmc_use_as_is")]
+    #[arg(long, requires = "bmc_way", conflicts_with = "bmc_use_as_is")]
     bmc_take_over: bool,
     /// Use this account for good; the default is to make an account of Farrier's own.
     #[arg(long, requires = "bmc_address")]
@@ -132,9 +132,10 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
 
 /// Takes inventory of a machine.
 pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Error> {
+    let in_band = args.bmc_in_band.then_some(InBandBmc { take_over_account: args.bmc.bmc_take_over });
     let bmc = credentials(args.bmc)?;
     let commission = Some(args.chosen.into());
-    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission };
+    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission, in_band };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).commission_machine(r).await);
     act(app, &client, &args.wait, Aim::Ready, call).await

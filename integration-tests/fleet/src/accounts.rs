@@ -95,6 +95,12 @@ pub struct Access {
     pub callback_only: bool,
 }
 
+impl Access {
+    /// Everything, by a login of one's own.
+    pub const ADMINISTRATOR: Self =
+        Self { privilege: Privilege::Administrator, messaging: true, link: true, callback_only: false };
+}
+
 /// One slot.
 #[derive(Clone, Debug)]
 pub struct User {

@@ -23,6 +23,7 @@ use self::{
     task::Broken,
 };
 use crate::{
+    accounts::SharedAccounts,
     boot::{Booter, Network, client::Client, client::Station, lease::Lease},
     dice::Dice,
     disk::Disks,
@@ -37,6 +38,8 @@ use crate::{
 pub struct Agent<'a> {
     /// The machine.
     pub hardware: &'a Hardware,
+    /// Its BMC's users, if the kernel offers them.
+    pub bmc: Option<&'a SharedAccounts>,
     /// Its disks.
     pub disks: &'a Disks,
     /// Its network.
@@ -280,6 +283,7 @@ impl Agent<'_> {
             Some(Task::PowerOff(_)) => Ok(Report::PowerOff(PowerOffResult {})),
             Some(Task::RunScripts(task)) => Ok(self.run_scripts(task, done).await),
             Some(Task::OpenSsh(task)) => self.open_ssh(&task, lease),
+            Some(Task::BmcAccount(task)) => self.bmc_account(&task),
             Some(Task::Idle(_)) | None => Err(Broken::Task("this agent does not know that task".to_owned())),
         }
     }

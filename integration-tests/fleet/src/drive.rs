@@ -12,8 +12,8 @@ use farrier_common::{
 use farrier_proto::v1::{
     AbortMachineRequest, AddLiveMachineRequest, AllocateMachineRequest, Architecture, BmcCredentials, BmcProtocol,
     CommissionMachineRequest, CommissionOptions, CreateMachineRequest, DeleteMachineRequest, DeleteMachineResponse,
-    DeployMachineRequest, ExplainMachineRequest, Explanation, GetMachineRequest, ListMachinesRequest, Machine,
-    MachineVerbRequest, MutationOptions, PageRequest, PowerAction, PowerMachineRequest, ReleaseMachineRequest,
+    DeployMachineRequest, ExplainMachineRequest, Explanation, GetMachineRequest, InBandBmc, ListMachinesRequest,
+    Machine, MachineVerbRequest, MutationOptions, PageRequest, PowerAction, PowerMachineRequest, ReleaseMachineRequest,
     RescueMachineRequest, TestMachineRequest, WatchEventsRequest, WatchEventsResponse, events_client::EventsClient,
     machines_client::MachinesClient,
 };
@@ -185,8 +185,19 @@ impl Region {
     pub async fn commission(&self, machine: &str, member: &Member) -> Result<Machine, DriveError> {
         let (machine, bmc) = (machine.to_owned(), Some(factory(member)));
         let (what, request) =
-            (machine.clone(), CommissionMachineRequest { options: once(), machine, bmc, commission: None });
+            (machine.clone(), CommissionMachineRequest { options: once(), machine, bmc, ..Default::default() });
         self.call(&what, request, |mut c, r| async move { c.commission_machine(r).await }).await
+    }
+
+    /// Has a machine commissioned whose BMC nobody has an account on: its agent is to make one.
+    ///
+    /// # Errors
+    /// See [`DriveError`].
+    pub async fn commission_in_band(&self, machine: &str) -> Result<Machine, DriveError> {
+        let in_band = Some(InBandBmc { take_over_account: false });
+        let (options, name) = (once(), machine.to_owned());
+        let request = CommissionMachineRequest { options, machine: name, in_band, ..Default::default() };
+        self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
     }
 
     /// Has a machine commissioned with the account that the region has on its BMC already.
@@ -209,7 +220,7 @@ impl Region {
     pub async fn commission_and_test(&self, machine: &str, member: &Member) -> Result<Machine, DriveError> {
         let commission = Some(CommissionOptions { tests: TESTS.map(str::to_owned).to_vec(), ..Default::default() });
         let (bmc, name) = (Some(factory(member)), machine.to_owned());
-        let request = CommissionMachineRequest { options: once(), machine: name, bmc, commission };
+        let request = CommissionMachineRequest { options: once(), machine: name, bmc, commission, in_band: None };
         self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
     }
 

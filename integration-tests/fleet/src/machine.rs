@@ -17,6 +17,7 @@ use self::{
     hardware::Hardware,
 };
 use crate::{
+    accounts::SharedAccounts,
     agent::{
         Agent, Patience, START,
         program::{AgentKind, Program, Seat},
@@ -35,6 +36,8 @@ pub struct Parts {
     pub chassis: Chassis,
     /// What it is made of.
     pub hardware: Hardware,
+    /// The users of its BMC, as the system on the machine may change them; `None`: it offers no such way.
+    pub bmc: Option<SharedAccounts>,
     /// What it remembers.
     pub disks: Disks,
     /// Where it boots from.
@@ -200,6 +203,7 @@ impl Parts {
         let restart = dice.jitter(self.network.pace.of(BEFORE_RESTART));
         let mut agent = Agent {
             hardware: &self.hardware,
+            bmc: self.bmc.as_ref(),
             disks: &self.disks,
             network: &self.network,
             clock: &self.clock,
@@ -265,6 +269,7 @@ mod tests {
         Parts {
             chassis: Chassis::new(Arc::clone(&truth)),
             hardware,
+            bmc: None,
             disks: Disks::new(disks, truth),
             network: Network {
                 segment: Segment::relay(any, any).unwrap(),

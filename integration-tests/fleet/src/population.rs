@@ -411,6 +411,7 @@ impl Maker<'_> {
         let parts = Parts {
             chassis: chassis.clone(),
             hardware,
+            bmc: Some(Arc::clone(&accounts)),
             disks: disks.clone(),
             network: self.network.clone(),
             order: BootOrder::NetworkFirst,

@@ -83,6 +83,7 @@ async fn machine(host: &mut Host, program: Program) -> anyhow::Result<Member> {
     let parts = Parts {
         chassis: chassis.clone(),
         hardware,
+        bmc: None,
         disks: disks.clone(),
         network: Network {
             segment: Segment::relay(cave::RELAY, cave::RACK)?,

@@ -46,6 +46,8 @@ pub struct ChassisSpec {
     pub tap: String,
     /// Command line of the BMC's program, to be run in `bmc/`.
     pub bmc: Vec<String>,
+    /// Where the BMC is.
+    pub bmc_address: String,
 }
 
 /// A request and where its answer goes.
@@ -183,7 +185,7 @@ impl Chassis {
         // Nice: daemons and tests come before guests, whose processors are always busy.
         let emulator = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "nice", "-n", "5", "qemu-system-x86_64"])
-            .args(qemu::command_line(&self.spec.machine, dir, &self.spec.tap, first))
+            .args(qemu::command_line(&self.spec, first))
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)

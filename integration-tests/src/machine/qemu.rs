@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
-use farrier_common::hardware::{BootDevice, Firmware};
+use farrier_common::hardware::{BmcProtocol, BootDevice, Firmware};
 use serde_json::{Value, json};
 
-use super::{Bus, MachineSpec, disk_file};
+use super::{Bus, chassis::ChassisSpec, disk_file};
 use crate::{
+    bmc::KCS,
     error::{LabError, Result},
     wait::{self, Seen},
 };
@@ -25,7 +26,8 @@ pub(super) const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 ///
 /// `/dev/kvm` may exist and yet not run stock guests, so the emulator's own accelerator is taken unless `LAB_ACCEL` says
 /// otherwise. With it, older CPU models are faster than newer ones.
-pub(super) fn command_line(spec: &MachineSpec, dir: &Path, tap: &str, first: BootDevice) -> Vec<String> {
+pub(super) fn command_line(chassis: &ChassisSpec, first: BootDevice) -> Vec<String> {
+    let ChassisSpec { machine: spec, dir, tap, bmc_address, .. } = chassis;
     let (net_index, disk_index) = match first {
         BootDevice::Network => (1, 2),
         BootDevice::Disk => (spec.disks.len() + 1, 1),
@@ -59,6 +61,12 @@ pub(super) fn command_line(spec: &MachineSpec, dir: &Path, tap: &str, first: Boo
             ",romfile="
         }
     };
+    if spec.bmc == BmcProtocol::Ipmi {
+        // The guest's way to its BMC; a BMC that starts anew is found again.
+        add("-chardev", format!("socket,id=ipmi,host={bmc_address},port={KCS},reconnect-ms=1000"));
+        add("-device", "ipmi-bmc-extern,id=bmc,chardev=ipmi".to_owned());
+        add("-device", "isa-ipmi-kcs,bmc=bmc,irq=5".to_owned());
+    }
     add("-netdev", format!("tap,id=net,ifname={tap},script=no,downscript=no"));
     add("-device", format!("virtio-net-pci,netdev=net,mac={},bootindex={net_index}{rom}", spec.mac));
     for (index, disk) in spec.disks.iter().enumerate() {
@@ -127,10 +135,17 @@ fn reason(line: &str) -> Option<Stopped> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::MachineSpec, *};
 
     fn arguments(firmware: Firmware, first: BootDevice) -> String {
-        command_line(&MachineSpec::new(1, firmware), Path::new("/lab/m1"), "tap1", first).join(" ")
+        let chassis = ChassisSpec {
+            machine: MachineSpec::new(1, firmware),
+            dir: "/lab/m1".into(),
+            tap: "tap1".to_owned(),
+            bmc: Vec::new(),
+            bmc_address: "10.78.0.11".to_owned(),
+        };
+        command_line(&chassis, first).join(" ")
     }
 
     #[test]

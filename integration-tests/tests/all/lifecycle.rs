@@ -157,6 +157,27 @@ fn a_machine_lives_by_redfish() {
     });
 }
 
+/// Nobody knows an account on the BMC: the machine is switched on by hand, and its agent makes one by the kernel's device.
+#[test]
+fn an_account_is_made_from_inside() {
+    in_lab(|lab| {
+        let index = lab.add_machine(MachineSpec::new(1, Firmware::Uefi))?;
+        let mut site = Site::start(lab, &RegionOptions::default(), System::Mini)?;
+        let life = Life::enlist(&mut site, &lab.machines()[index])?;
+        wait::until_true("power off after enlistment", LONG, || life.machine.is_on().is_ok_and(|on| !on))?;
+        let bmc = life.machine.bmc();
+        bmc.store_accounts()?;
+        let before = bmc.accounts()?;
+        life.site.admin.run(&["machine", "commission", &life.name, "--bmc-in-band", "--test", "none"])?;
+        let told = |m: &serde_json::Value| word(m, "reason").contains("switch the machine on");
+        life.site.sees(&life.name, "that somebody must switch it on", SOON, told)?;
+        life.machine.set_power(true)?;
+        let shown = life.site.reaches(&life.name, "ready", LONG)?;
+        ensure!(shown["bmc"]["address"] == bmc.address() && shown["bmc"]["protocol"] == "ipmi", "{shown}");
+        life.one_account_of_ours(&shown, &before)
+    });
+}
+
 impl<'a> Life<'a> {
     /// An unknown machine boots from the network.
     fn enlist(site: &'a mut Site, machine: &'a Machine) -> anyhow::Result<Self> {
@@ -220,12 +241,19 @@ impl<'a> Life<'a> {
         ensure!(shown["state"] == "ready", "{shown}");
         self.inventory_is_true(&shown)?;
 
+        self.one_account_of_ours(&shown, &before)?;
+        self.power_needs_no_other_account(&before)
+    }
+
+    /// The BMC has our account, which `ipmitool` can use over LAN, and is otherwise as it was.
+    fn one_account_of_ours(&self, shown: &serde_json::Value, before: &BTreeMap<u32, Account>) -> anyhow::Result<()> {
+        let bmc = self.machine.bmc();
         wait::until_true("the account of our own", SOON, || bmc.account(OURS).is_ok())?;
         let (slot, password) = bmc.account(OURS)?;
         ensure!(password.len() >= 16 && password != ADMIN_PASSWORD, "a password of {} characters", password.len());
         let mut after = bmc.accounts()?;
         after.remove(&slot);
-        ensure!(before == after, "other accounts changed:\n{before:?}\n{after:?}");
+        ensure!(*before == after, "other accounts changed:\n{before:?}\n{after:?}");
         ensure!(shown["bmc"]["username"] == OURS && shown["bmc"]["managed_account"] == true, "{shown}");
         ensure!(!shown.to_string().contains(&password), "the password is shown");
 
@@ -233,7 +261,8 @@ impl<'a> Life<'a> {
         let row = users.lines().find(|l| l.split_whitespace().nth(1) == Some(OURS)).unwrap_or_default();
         ensure!(row.ends_with("ADMINISTRATOR"), "{users}");
         bmc.ipmitool(OURS, &password, &["chassis", "power", "status"])?;
-        self.power_needs_no_other_account(&before)
+        ensure!(bmc.ipmitool(OURS, "another-one", &["mc", "info"]).is_err(), "any password does");
+        Ok(())
     }
 
     /// With the administrator's password changed, the power can still be driven.

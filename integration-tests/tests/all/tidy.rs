@@ -14,9 +14,10 @@ use farrier_integration_tests::binaries::repository;
 const CRATES: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("proto", &["farrier-common"]),
+    ("ipmi", &["farrier-common"]),
     ("region", &["farrier-common", "farrier-proto"]),
-    ("rack", &["farrier-common", "farrier-proto"]),
-    ("agent", &["farrier-common", "farrier-proto"]),
+    ("rack", &["farrier-common", "farrier-proto", "farrier-ipmi"]),
+    ("agent", &["farrier-common", "farrier-proto", "farrier-ipmi"]),
     ("cli", &["farrier-common", "farrier-proto"]),
     ("integration-tests", &["farrier-common", "farrier-proto", "farrier-region", "farrier-rack"]),
     // The lab to live in; what it simulates it shares with nobody.

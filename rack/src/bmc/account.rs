@@ -5,18 +5,16 @@
 
 use std::time::Duration;
 
-use farrier_common::secret::{Secret, bmc_password};
+use farrier_common::secret::Secret;
+use farrier_ipmi::{
+    commands::{PasswordOperation, SetUserAccess, SetUserName, SetUserPassword},
+    users::{ADMINISTRATOR, Holds, User, clear, free_slot, holds, unchanged, users},
+};
 use ipmi_rs_core::{app::GetChannelInfo, connection::Channel};
 
 use super::{
     BmcError, Login,
-    ipmi::{
-        ADMINISTRATOR,
-        commands::{
-            GetUserAccess, GetUserName, PasswordOperation, SetUserAccess, SetUserName, SetUserPassword, UserAccess,
-        },
-        lanplus::{Pace, Session, SessionError},
-    },
+    ipmi::lanplus::{Pace, Session, SessionError},
 };
 use crate::crash::{Crash, Point, Work};
 
@@ -78,41 +76,9 @@ pub struct Ensured {
     pub created: bool,
 }
 
-/// No access to the channel (IPMI 2.0 table 22-32).
-const NO_ACCESS: u8 = 0x0f;
 /// Some BMCs take a moment until a new password works.
 const PROOFS: u32 = 4;
 const BETWEEN_PROOFS: Duration = Duration::from_millis(800);
-
-/// What HPE's iLO calls a slot without a user.
-const VACANT: &str = "(Empty User)";
-
-/// One user slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct User {
-    pub(super) slot: u8,
-    /// As the BMC tells it; empty also if it says that there is no such user.
-    pub(super) name: String,
-    access: UserAccess,
-}
-
-impl User {
-    /// Is there nobody's name on the slot?
-    fn is_vacant(&self) -> bool {
-        self.name.is_empty() || self.name == VACANT
-    }
-
-    /// Could anybody log in as this user?
-    fn has_access(&self) -> bool {
-        let privileged = (1..=5).contains(&self.access.privilege);
-        self.access.enabled != Some(false) && self.access.messaging && privileged
-    }
-
-    /// What must not change by what we do to another slot. The BMC's count of enabled users, told with each slot, does.
-    fn kept(&self) -> (&str, Option<bool>, u8) {
-        (&self.name, self.access.enabled, self.access.raw)
-    }
-}
 
 /// Makes the account exist.
 pub(super) async fn ensure(admin: &Login, pace: Pace, account: &Account, crash: &Crash) -> Result<Ensured, BmcError> {
@@ -140,7 +106,7 @@ impl Making<'_> {
                 Existing::Unfinished => (user.slot, true),
                 Existing::TakenOver => (user.slot, false),
             },
-            None => (free_slot(&before)?, true),
+            None => (free_slot(&before).map_err(BmcError::NoSlot)?, true),
         };
         match self.make(session, channel, slot).await {
             Ok(()) => {}
@@ -150,7 +116,7 @@ impl Making<'_> {
             }
         }
         let after = users(session, channel).await?;
-        unchanged(&before, &after, slot)?;
+        unchanged(&before, &after, slot).map_err(BmcError::OthersChanged)?;
         self.told(&after, slot)?;
         Ok(Ensured { slot, created: true })
     }
@@ -168,7 +134,7 @@ impl Making<'_> {
             Err(BmcError::Refused(_)) => {}
             Err(other) => return Err(other),
         }
-        if self.holds_our_password(session, user.slot).await? {
+        if holds(session, user.slot, &self.account.password).await? == Holds::This {
             return Ok(Existing::Unfinished);
         }
         if self.account.take_over {
@@ -178,22 +144,6 @@ impl Making<'_> {
             "user {:?} in slot {} has access with another password; remove or rename it on the BMC, or say that it is to be taken over",
             user.name, user.slot
         )))
-    }
-
-    /// Does the slot hold our password, which nobody else knows? Some BMCs do not tell whether a user is enabled, so that this
-    /// alone tells a call that was cut off just before the end. Some say yes to every password, so one that is certainly wrong
-    /// is tried as well.
-    async fn holds_our_password(&self, session: &mut Session, slot: u8) -> Result<bool, SessionError> {
-        for (password, right) in [(&bmc_password(16), false), (&self.account.password, true)] {
-            let operation = PasswordOperation::Test(password.clone());
-            match session.run(SetUserPassword { slot, operation }).await {
-                Ok(()) if right => {}
-                Err(SessionError::Completion { .. }) if !right => {}
-                Ok(()) | Err(SessionError::Completion { .. }) => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
     }
 
     async fn make(&self, session: &mut Session, channel: u8, slot: u8) -> Result<(), BmcError> {
@@ -227,9 +177,7 @@ impl Making<'_> {
     /// Does the BMC tell of the account what was written?
     fn told(&self, after: &[User], slot: u8) -> Result<(), BmcError> {
         let ours = after.iter().find(|user| user.slot == slot);
-        if ours
-            .is_some_and(|u| u.name == self.account.username && u.access.privilege == ADMINISTRATOR && u.has_access())
-        {
+        if ours.is_some_and(|user| user.is_administrator(&self.account.username)) {
             return Ok(());
         }
         Err(BmcError::NotConfirmed(format!("a login with the new account works, but user slot {slot} reads {ours:?}")))
@@ -270,94 +218,9 @@ pub(super) async fn lan_channel(session: &mut Session) -> Result<u8, BmcError> {
     }
 }
 
-pub(super) async fn users(session: &mut Session, channel: u8) -> Result<Vec<User>, SessionError> {
-    let slots = session.run(GetUserAccess { channel, slot: 1 }).await?.slots;
-    let mut users = Vec::with_capacity(usize::from(slots));
-    for slot in 1..=slots {
-        let name = match session.run(GetUserName(slot)).await {
-            Ok(name) => name,
-            // Some BMCs (HPE's) refuse to tell the name of a slot that is free.
-            Err(SessionError::Completion { code: 0xc9 | 0xcb | 0xcc, .. }) => String::new(),
-            Err(error) => return Err(error),
-        };
-        let access = session.run(GetUserAccess { channel, slot }).await?;
-        users.push(User { slot, name, access });
-    }
-    Ok(users)
-}
-
-/// The first slot without a name that gives nobody access. Never slot 1, which is the anonymous user's; slot 2, which many
-/// BMCs keep for their own administrator, only if there is no other.
-fn free_slot(users: &[User]) -> Result<u8, BmcError> {
-    let free =
-        |user: &&User| user.slot >= 2 && user.is_vacant() && !(user.access.enabled == Some(true) && user.has_access());
-    let mut found: Vec<u8> = users.iter().filter(free).map(|user| user.slot).collect();
-    found.sort_by_key(|slot| (*slot == 2, *slot));
-    found.first().copied().ok_or_else(|| {
-        let named = users.iter().filter(|user| !user.is_vacant()).count();
-        BmcError::NoSlot(format!("{} slots, {named} with names, and those without give access", users.len()))
-    })
-}
-
-pub(super) fn unchanged(before: &[User], after: &[User], ours: u8) -> Result<(), BmcError> {
-    let others = |users: &[User]| -> Vec<User> { users.iter().filter(|user| user.slot != ours).cloned().collect() };
-    let (before, after) = (others(before), others(after));
-    let mut changed: Vec<String> = before
-        .iter()
-        .zip(&after)
-        .filter(|(old, new)| old.kept() != new.kept())
-        .map(|(old, new)| format!("slot {} from {:?} to {:?}", old.slot, old.kept(), new.kept()))
-        .collect();
-    if before.len() != after.len() {
-        changed.push(format!("{} slots became {}", before.len() + 1, after.len() + 1));
-    }
-    if changed.is_empty() { Ok(()) } else { Err(BmcError::OthersChanged(changed.join(", "))) }
-}
-
-pub(super) async fn clear(session: &mut Session, channel: u8, slot: u8) -> Result<(), SessionError> {
-    // Each step even if an earlier one is refused: whichever works takes the access away.
-    let outcomes = [
-        session.run(SetUserPassword { slot, operation: PasswordOperation::Disable }).await,
-        session.run(SetUserAccess { channel, slot, messaging: false, privilege: NO_ACCESS }).await,
-        session.run(SetUserName { slot, name: String::new() }).await,
-    ];
-    outcomes.into_iter().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn user(slot: u8, name: &str, enabled: Option<bool>, privilege: u8) -> User {
-        let messaging = (1..=5).contains(&privilege);
-        let raw = privilege | if messaging { 0x10 } else { 0 };
-        User { slot, name: name.into(), access: UserAccess { slots: 5, enabled, messaging, privilege, raw } }
-    }
-
-    #[test]
-    fn a_free_slot_has_no_name_and_gives_no_access() {
-        let on = Some(true);
-        let cases = [
-            (vec![user(1, "", on, 2), user(2, "", None, 15), user(3, "a", on, 4), user(4, "", None, 15)], Some(4)),
-            (vec![user(1, "", None, 15), user(2, "", None, 15), user(3, "a", on, 4)], Some(2)),
-            (vec![user(1, "", None, 15), user(2, "root", on, 4), user(3, "", on, 4)], None),
-            (vec![user(1, "", None, 15), user(2, "root", on, 4), user(3, "", Some(false), 4)], Some(3)),
-            (vec![user(1, "Administrator", on, 4), user(2, VACANT, None, 15), user(3, VACANT, None, 15)], Some(3)),
-        ];
-        for (users, wanted) in cases {
-            assert_eq!(free_slot(&users).ok(), wanted, "{users:?}");
-        }
-    }
-
-    #[test]
-    fn a_change_elsewhere_is_found() {
-        let before = [user(2, "root", Some(true), 4), user(3, "", None, 15)];
-        let ours = [user(2, "root", Some(true), 4), user(3, "farrier", Some(true), 4)];
-        assert!(unchanged(&before, &ours, 3).is_ok());
-        let other = [user(2, "root", Some(true), 3), user(3, "farrier", Some(true), 4)];
-        assert!(unchanged(&before, &other, 3).is_err());
-        assert!(unchanged(&before, &ours[1..], 3).is_err());
-    }
 
     #[test]
     fn accounts_that_bmcs_cannot_hold_are_refused() {

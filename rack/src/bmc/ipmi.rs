@@ -1,18 +1,15 @@
-//! IPMI 2.0: the transport, and the commands that `ipmi-rs-core` lacks.
+//! IPMI 2.0 over LAN.
 
-pub mod commands;
 pub mod lanplus;
 
 use farrier_common::{
     hardware::{BootDevice, PowerState},
     secret::Secret,
 };
+use farrier_ipmi::commands::{ColdReset, GetChassisStatus};
 use ipmi_rs_core::app::GetDeviceId;
 
-use self::{
-    commands::{ColdReset, GetChassisStatus},
-    lanplus::{Pace, Session, SessionError},
-};
+use self::lanplus::{Pace, Session, SessionError};
 use super::{
     BmcError, Capability, Login, Probe,
     account::{self, Account, Ensured},
@@ -20,9 +17,6 @@ use super::{
     remove, rotate,
 };
 use crate::crash::Crash;
-
-/// Privilege level of an administrator (IPMI 2.0 table 6-1).
-pub const ADMINISTRATOR: u8 = 4;
 
 /// What a BMC says of itself over IPMI.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use farrier_common::hardware::{BootDevice, PowerState};
+use farrier_ipmi::commands::{
+    ChassisControl, GetBootSelector, GetChassisStatus, SetBootFlags, SetBootParameter, SoftShutdown, selector,
+};
 use tokio::time::{Instant, sleep};
 
 use super::{
     BmcError, Login,
-    ipmi::{
-        commands::{
-            ChassisControl, GetBootSelector, GetChassisStatus, SetBootFlags, SetBootParameter, SoftShutdown, selector,
-        },
-        lanplus::{Pace, Session, SessionError},
-    },
+    ipmi::lanplus::{Pace, Session, SessionError},
 };
 
 /// How long to wait for the chassis to get where it was sent.

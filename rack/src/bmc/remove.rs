@@ -1,8 +1,10 @@
 //! Takes Farrier's own account off a BMC, and proves that nobody gets in with it any more.
 
+use farrier_ipmi::users::{clear, unchanged, users};
+
 use super::{
     BmcError, Login,
-    account::{clear, lan_channel, unchanged, users},
+    account::lan_channel,
     ipmi::lanplus::{Pace, Session},
 };
 
@@ -45,7 +47,7 @@ async fn take(session: &mut Session, username: &str, own: bool) -> Result<bool, 
         // The password is not known: what the BMC tells of its users is all the proof there is.
         (Ok(()) | Err(_), false) => users(session, channel).await?,
     };
-    unchanged(&before, &after, slot)?;
+    unchanged(&before, &after, slot).map_err(BmcError::OthersChanged)?;
     if !own && after.iter().any(|user| user.name == username) {
         let why = cleared.err().map_or_else(String::new, |error| format!(" ({error})"));
         let text = format!("the account {username:?} is still there after it was removed from slot {slot}{why}");

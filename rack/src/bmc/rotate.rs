@@ -6,15 +6,16 @@
 use std::time::Duration;
 
 use farrier_common::secret::Secret;
+use farrier_ipmi::{
+    commands::{PasswordOperation, SetUserPassword},
+    users::{unchanged, users},
+};
 use tokio::time::sleep;
 
 use super::{
     BmcError, Login,
-    account::{lan_channel, unchanged, users},
-    ipmi::{
-        commands::{PasswordOperation, SetUserPassword},
-        lanplus::{Pace, Session, SessionError},
-    },
+    account::lan_channel,
+    ipmi::lanplus::{Pace, Session, SessionError},
 };
 use crate::crash::{Crash, Point, Work};
 
@@ -64,7 +65,7 @@ async fn write(
         )));
     }
     match users(session, channel).await {
-        Ok(after) => unchanged(&before, &after, slot),
+        Ok(after) => unchanged(&before, &after, slot).map_err(BmcError::OthersChanged),
         // The session of an account may end with its password; the login that comes next is the proof.
         Err(SessionError::Silent { .. } | SessionError::Completion { .. }) => Ok(()),
         Err(other) => Err(other.into()),

@@ -13,12 +13,12 @@ use std::{
 };
 
 use farrier_common::hardware::{BootDevice, PowerState};
+use farrier_ipmi::commands::GetChassisStatus;
 use farrier_rack::bmc::{
     BmcError, Bmcs, Face, Identity, Login,
     account::{Account, Ensured},
     ipmi::{
         self,
-        commands::GetChassisStatus,
         lanplus::{KnownSuites, Pace, Session},
     },
     power::Patience,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     app::machines::Wish,
-    domain::{Error, permissions},
+    domain::{Error, machine::InBand, permissions},
 };
 
 #[tonic::async_trait]
@@ -60,7 +60,8 @@ impl Machines for Api {
     async fn commission_machine(&self, request: Request<v1::CommissionMachineRequest>) -> Answer<v1::Machine> {
         self.mutate(("CommissionMachine", SHORT), request, render::machine, |app, ask, q| async move {
             let bmc = q.bmc.map(parse::bmc).transpose()?;
-            app.commission(&ask, &q.machine, bmc, &parse::chosen(q.commission)).await
+            let in_band = q.in_band.map(|b| InBand { take_over: b.take_over_account });
+            app.commission(&ask, &q.machine, bmc, in_band, &parse::chosen(q.commission)).await
         })
         .await
     }

@@ -26,7 +26,7 @@ use crate::{
         operation::{Item, ItemStatus, MOST_MACHINES, Operation, Options, PARALLEL, Status, Verb},
         script::Chosen,
         user::Role,
-        verbs::{self as rules, Asked},
+        verbs::{self as rules, Asked, Reached},
     },
     store::{MachineView, Once, OperationView},
 };
@@ -132,7 +132,7 @@ impl App {
     /// Would the verb be done with this machine now? Asks the rules that the verb itself asks.
     fn would(&self, asked: &Asked<'_>, wanted: &Wanted, m: &Machine) -> Result<()> {
         match wanted.verb {
-            Verb::Commission => rules::commission(asked, m, None, CommissionWishes::default()).map(drop),
+            Verb::Commission => rules::commission(asked, m, Reached::Known, CommissionWishes::default()).map(drop),
             Verb::Abort => rules::abort(asked, m, "").map(drop),
             Verb::Release => {
                 rules::release(asked, m, wanted.options.skip_erase, !self.policy.require_erase, "").map(drop)
@@ -156,7 +156,7 @@ impl App {
     ) -> Result<Once<MachineView>> {
         let (which, comment) = (machine.to_string(), operation.comment.as_str());
         match operation.verb {
-            Verb::Commission => self.commission(ask, &which, None, &Chosen::default()).await,
+            Verb::Commission => self.commission(ask, &which, None, None, &Chosen::default()).await,
             Verb::Abort => self.abort(ask, &which, comment).await,
             Verb::Release => self.release(ask, &which, operation.options.skip_erase, comment).await,
             Verb::Test => self.test(ask, &which, &[], comment).await,

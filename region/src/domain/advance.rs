@@ -6,6 +6,7 @@ use farrier_common::{
 };
 
 use super::{
+    bmc::Bmc,
     decide::Decision,
     event::{EventKind, NewEvent},
     lifecycle::{self, Class, Edge, Event, Phase, State},
@@ -195,10 +196,11 @@ fn begin(change: &mut Change, phase: Phase, why: &str, now: Timestamp) {
     if !why.is_empty() {
         why.clone_into(&mut m.reason);
     }
-    if phase == Phase::PowerOff {
+    if matches!(phase, Phase::PowerOff | Phase::BmcInBand) {
         let boot = NewBoot { id: BootId::generate(), purpose: state };
         m.details.boot = Some(boot.id);
-        m.details.boot_tries += 1;
+        // In band a person switches the machine on, as often as he likes.
+        m.details.boot_tries += u32::from(phase == Phase::PowerOff);
         change.boot = Some(boot);
     }
     change.task = task_of(phase).filter(|_| m.details.boot.is_some());
@@ -222,6 +224,7 @@ const fn task_of(phase: Phase) -> Option<TaskKind> {
         Phase::Scripts | Phase::Tests => Some(TaskKind::RunScripts),
         Phase::Finish => Some(TaskKind::PowerOff),
         Phase::OpenSsh => Some(TaskKind::OpenSsh),
+        Phase::BmcInBand => Some(TaskKind::BmcAccount),
         Phase::ProbeBmc | Phase::BmcAccount | Phase::PowerOff | Phase::Boot | Phase::StartOs | Phase::AwaitOs => None,
     }
 }
@@ -255,6 +258,10 @@ fn harvest(change: &mut Change, seen: &Observation) {
         }
         // Each run is kept by the store, together with the task's end.
         TaskResult::WriteImage { .. } | TaskResult::PowerOff | TaskResult::RunScripts { .. } => {}
+        TaskResult::BmcAccount { username, address } => {
+            m.details.in_band = None;
+            m.details.bmc = Some(Bmc::ours(*address, username.clone()));
+        }
         TaskResult::OpenSsh { address, host_key } => {
             m.details.ssh.address.clone_from(address);
             m.details.ssh.host_key.clone_from(host_key);

@@ -107,6 +107,26 @@ const ROTATION_TRIES: u32 = 20;
 const PATIENCE: (i64, i64) = (2, 60);
 
 impl Bmc {
+    /// One on which our account was just made from inside; what it speaks is to be found out.
+    #[must_use]
+    pub const fn ours(address: Ipv4Addr, username: String) -> Self {
+        Self {
+            protocol: None,
+            address,
+            port: 0,
+            username,
+            managed: true,
+            use_as_is: false,
+            certificate: None,
+            system: String::new(),
+            facts: None,
+            take_over: false,
+            rotated_at: None,
+            rotation: None,
+            rotation_failed_at: None,
+        }
+    }
+
     /// Is it time to try to change the password?
     #[must_use]
     pub fn owes_rotation(&self, now: Timestamp) -> bool {

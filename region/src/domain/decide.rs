@@ -18,13 +18,14 @@ use super::{
     script::verdict,
 };
 
+mod in_band;
 mod trouble;
 
 #[cfg(test)]
 mod tests;
 
-use self::trouble::power_trouble;
 pub use self::trouble::{failed_tries, on_trouble};
+use self::{in_band::in_band, trouble::power_trouble};
 
 /// The next step.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +99,7 @@ const RACK_AWAY: TimeDelta = TimeDelta::seconds(20);
 #[must_use]
 pub fn asks_power(m: &Machine) -> bool {
     match m.work.phase {
-        None | Some(Phase::ProbeBmc | Phase::BmcAccount) => false,
+        None | Some(Phase::BmcInBand | Phase::ProbeBmc | Phase::BmcAccount) => false,
         Some(
             Phase::PowerOff
             | Phase::Boot
@@ -144,6 +145,7 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
     }
     let off = matches!(seen.power, Some(Ok(PowerState::Off)));
     match phase {
+        Phase::BmcInBand => in_band(m, seen, rules, now),
         Phase::ProbeBmc => act(Effect::ProbeBmc, Some(Phase::BmcAccount)),
         Phase::BmcAccount => account(m),
         Phase::PowerOff if off => enter(Phase::Boot, "the machine is off"),
@@ -208,7 +210,8 @@ fn begin(m: &Machine) -> Decision {
     if m.state == State::Releasing && !owes_erase(m) {
         return enter(Phase::Finish, "released without erasing, as asked");
     }
-    match m.state.phases().first() {
+    let out_of_band = |phase: &&Phase| **phase != Phase::BmcInBand || m.details.in_band.is_some();
+    match m.state.phases().iter().find(out_of_band) {
         Some(&first) => enter(first, m.state.summary()),
         None => leave(Event::Fail, format!("the work of {} is not available in this release", m.state)),
     }
@@ -322,6 +325,10 @@ fn after_task(m: &Machine, result: &TaskResult) -> Decision {
             leave(Event::Done, format!("people can log in as root at {address}, host key {host_key}"))
         }
         TaskResult::PowerOff => enter(Phase::Finish, "the agent is done"),
+        TaskResult::BmcAccount { username, address } => enter(
+            Phase::ProbeBmc,
+            format!("the agent made the account {username:?} on the BMC at {address}, from inside"),
+        ),
         TaskResult::RunScripts { kind, outcomes } => match verdict(*kind, outcomes) {
             Ok(_) if m.state == State::Commissioning && owes_erase(m) => {
                 enter(Phase::Erase, "its disks may hold an owner's data")

@@ -357,6 +357,8 @@ pub fn birth(event: Event) -> Option<&'static Birth> {
 words! {
     /// A step of the work in a working state. Each ends in an observation, so that it may be taken again after a crash.
     Phase {
+        /// The agent makes the account of our own from inside the machine, because nobody knows one.
+        BmcInBand = "bmc-in-band",
         /// Is the BMC there, and does the account work?
         ProbeBmc = "probe-bmc",
         /// Make the account of our own.
@@ -393,6 +395,7 @@ impl State {
         use Phase as P;
         match self {
             S::Commissioning => &[
+                P::BmcInBand,
                 P::ProbeBmc,
                 P::BmcAccount,
                 P::PowerOff,

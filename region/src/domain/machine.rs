@@ -112,6 +112,8 @@ pub struct Details {
     pub labels: BTreeMap<String, String>,
     /// How its BMC is reached; the passwords are in the store's vault.
     pub bmc: Option<Bmc>,
+    /// Nobody knows an account on the BMC: one is to be made from inside the machine.
+    pub in_band: Option<InBand>,
     /// The boot in progress or the last one.
     pub boot: Option<BootId>,
     /// Fresh boots that were tried in this state.
@@ -153,6 +155,14 @@ pub struct Details {
     pub ssh: Ssh,
     /// It is to be left on with SSH when commissioning has ended.
     pub stay_up: bool,
+}
+
+/// How an account is to be made on a BMC from inside its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InBand {
+    /// An account of our name with another password is to be taken over.
+    pub take_over: bool,
 }
 
 /// Somebody keeps everybody from a machine: see `verbs::lock`.
@@ -325,7 +335,8 @@ impl Machine {
         }
         match self.work.phase {
             Some(
-                Phase::PowerOff
+                Phase::BmcInBand
+                | Phase::PowerOff
                 | Phase::Boot
                 | Phase::Inventory
                 | Phase::WriteImage

@@ -1,5 +1,7 @@
 //! What the engine may see and do.
 
+use std::net::Ipv4Addr;
+
 use farrier_common::{
     clock::Timestamp,
     hardware::{BootDevice, PowerState},
@@ -66,6 +68,8 @@ words! {
         RunScripts = "run-scripts",
         /// Let people in by SSH, and stay.
         OpenSsh = "open-ssh",
+        /// Make the account of our own on the BMC, from inside.
+        BmcAccount = "bmc-account",
     }
 }
 
@@ -107,6 +111,13 @@ pub enum TaskResult {
         kind: ScriptKind,
         /// In their order.
         outcomes: Vec<Outcome>,
+    },
+    /// Our account is on the BMC.
+    BmcAccount {
+        /// Its name.
+        username: String,
+        /// Where the BMC is.
+        address: Ipv4Addr,
     },
     /// People can log in.
     OpenSsh {

@@ -42,6 +42,8 @@ words! {
         BmcRefused = "bmc-refused",
         /// Nobody has said how its BMC is reached.
         BmcUnknown = "bmc-unknown",
+        /// A person must switch it on.
+        SwitchOn = "switch-on",
         /// The BMC shows another certificate than the one it is known by.
         BmcCertificate = "bmc-certificate",
         /// Its rack is not connected.
@@ -101,6 +103,7 @@ impl Code {
                  seen first; the text names both by their SHA-256. It was told nothing: somebody may be in between, the address \
                  may belong to another machine now, or the BMC was reset or updated."
             }
+            Self::SwitchOn => "It must be started by hand, because no account on its BMC is known yet.",
             Self::RackAway => "The rack that serves the machine has no connection to the region.",
             Self::Conflict => {
                 "What the machine told of itself belongs to another machine already: a MAC address, or its BMC."
@@ -160,6 +163,10 @@ impl Code {
                  and an account; what it shows then is remembered. If not, look for who answers there."
             }
             Self::BmcUnknown => "Commission it with the address and account of its BMC.",
+            Self::SwitchOn => {
+                "Switch it on or start it anew, and let it boot from the network. Its agent makes the account, and Farrier goes on by \
+                 itself."
+            }
             Self::RackAway => {
                 "See that the rack runs and reaches the region; everything waits and goes on by itself then."
             }

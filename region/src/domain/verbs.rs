@@ -7,7 +7,7 @@ use super::{
     advance::{Change, Deadlines},
     bmc::Bmc,
     lifecycle::{self, Edge, Event, State},
-    machine::{CommissionWishes, Deployment, Machine, Owner},
+    machine::{CommissionWishes, Deployment, InBand, Machine, Owner},
     permissions,
     user::{Role, User},
 };
@@ -95,20 +95,36 @@ pub fn edge(user: &User, m: &Machine, event: Event) -> Result<&'static Edge> {
     }))
 }
 
-/// Learn the machine. `bmc`: how its BMC is reached from now on; `None`: as before. `wishes`: what to do besides.
+/// How a machine's BMC is reached from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// As before.
+    Known,
+    /// Like this.
+    Given(Box<Bmc>),
+    /// By an account that the machine's own agent makes.
+    InBand(InBand),
+}
+
+/// Learn the machine. `bmc`: how its BMC is reached; `wishes`: what to do besides.
 ///
 /// # Errors
 /// Refused, denied, or no BMC is known.
-pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Option<Bmc>, wishes: CommissionWishes) -> Result<Change> {
+pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Reached, wishes: CommissionWishes) -> Result<Change> {
     let edge = edge(asked.user, m, Event::Commission)?;
     let mut after = m.clone();
     Keep { storage: wishes.keep_storage, network: wishes.keep_network }.apply(&mut after.details);
     after.details.commission = wishes;
-    if bmc.is_some() {
-        after.details.bmc = bmc;
-    }
-    if after.details.bmc.is_none() {
-        return Err(Error::invalid("bmc", "required: the machine's BMC is not known yet"));
+    after.details.in_band = None;
+    match bmc {
+        Reached::Known if m.details.bmc.is_some() => {}
+        Reached::Known => {
+            let why =
+                "required: the machine's BMC is not known yet; or set in_band, to have its account made from inside";
+            return Err(Error::invalid("bmc", why));
+        }
+        Reached::Given(bmc) => after.details.bmc = Some(*bmc),
+        Reached::InBand(in_band) => after.details.in_band = Some(in_band),
     }
     Ok(asked.go(Change::of(after), edge, "asked to commission"))
 }

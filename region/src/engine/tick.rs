@@ -85,7 +85,7 @@ impl Engine {
 
     /// The password of our own BMC account is kept before the BMC is told of it, so that no crash can lose it.
     async fn secrets(&self, change: &Change) -> Result<Vec<(String, Vec<u8>)>> {
-        if change.machine.work.phase != Some(Phase::BmcAccount) {
+        if !matches!(change.machine.work.phase, Some(Phase::BmcAccount | Phase::BmcInBand)) {
             return Ok(Vec::new());
         }
         let purpose = own_purpose(&change.machine);

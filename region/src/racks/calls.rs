@@ -274,6 +274,14 @@ impl Racks {
         Ok(None)
     }
 
+    /// The password that our account on the machine's BMC has, or is to have.
+    ///
+    /// # Errors
+    /// None is kept, or the database does not answer.
+    pub async fn own_password(&self, m: &Machine) -> Result<Secret<String>, Trouble> {
+        self.password(&own_purpose(m)).await
+    }
+
     async fn kept(&self, purpose: &str) -> Result<Option<Secret<String>>, Trouble> {
         let sealed = self.inner.store.secret_get(purpose).await.map_err(|e| transient(e.to_string()))?;
         let Some(sealed) = sealed else { return Ok(None) };

@@ -71,6 +71,7 @@ enum Kept {
     PowerOff,
     RunScripts { script_kind: String, ran: Vec<KeptRun> },
     OpenSsh { address: String, host_key: String },
+    BmcAccount { username: String, address: Ipv4Addr },
 }
 
 /// The verdict alone: the output is in `script_results`.
@@ -103,6 +104,7 @@ impl From<TaskResult> for Kept {
                 Self::RunScripts { script_kind: kind.to_string(), ran: outcomes.into_iter().map(Into::into).collect() }
             }
             TaskResult::OpenSsh { address, host_key } => Self::OpenSsh { address, host_key },
+            TaskResult::BmcAccount { username, address } => Self::BmcAccount { username, address },
         }
     }
 }
@@ -122,6 +124,7 @@ impl TryFrom<Kept> for TaskResult {
             Kept::Erase { disks } => Self::Erase(disks),
             Kept::PowerOff => Self::PowerOff,
             Kept::OpenSsh { address, host_key } => Self::OpenSsh { address, host_key },
+            Kept::BmcAccount { username, address } => Self::BmcAccount { username, address },
             Kept::RunScripts { script_kind, ran } => Self::RunScripts {
                 kind: parse("tasks.result", &script_kind)?,
                 outcomes: ran.into_iter().map(TryInto::try_into).collect::<Outcome<_>>()?,
@@ -276,6 +279,7 @@ fn ran(result: &TaskResult) -> Option<(ScriptKind, Vec<script::Outcome>)> {
         | TaskResult::WriteImage { .. }
         | TaskResult::Erase(_)
         | TaskResult::OpenSsh { .. }
+        | TaskResult::BmcAccount { .. }
         | TaskResult::PowerOff => None,
     }
 }
@@ -354,6 +358,9 @@ fn ended(status: &TaskStatus) -> String {
         TaskStatus::Done(TaskResult::Erase(disks)) => format!("is done: disks wiped: {}", disks.len()),
         TaskStatus::Done(TaskResult::RunScripts { kind, outcomes }) => {
             format!("is done: {}", script::verdict(*kind, outcomes).unwrap_or_else(|failed| failed))
+        }
+        TaskStatus::Done(TaskResult::BmcAccount { username, address }) => {
+            format!("is done: the BMC at {address} has the account {username:?}")
         }
         TaskStatus::Done(TaskResult::OpenSsh { address, .. }) => format!("is done: people can log in at {address}"),
         TaskStatus::Done(TaskResult::Inventory { .. } | TaskResult::PowerOff) => "is done".to_owned(),

@@ -40,7 +40,12 @@ fn delete(name: &str) -> v1::DeleteScriptRequest {
 fn commission(scripts: &[&str], tests: &[&str]) -> v1::CommissionMachineRequest {
     let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
     let chosen = v1::CommissionOptions { scripts: list(scripts), tests: list(tests), ..Default::default() };
-    v1::CommissionMachineRequest { options: options(), machine: "m1".to_owned(), bmc: None, commission: Some(chosen) }
+    v1::CommissionMachineRequest {
+        options: options(),
+        machine: "m1".to_owned(),
+        commission: Some(chosen),
+        ..Default::default()
+    }
 }
 
 fn outcome(name: &str, status: agent::ScriptStatus, output: &str) -> agent::ScriptOutcome {

@@ -105,6 +105,7 @@ impl Site {
             rate,
             advertise: address.to_string(),
             ephemeral_image: image,
+            bmc_account: "maas".parse().unwrap(),
             default_tests: Vec::new(),
         };
         let tail = Tail::new(store.clone(), bounds);

@@ -100,7 +100,7 @@ fn perform(n: u32, task: Task, home: &mut Option<Home>) -> anyhow::Result<Option
         }
         Task::Erase(_) => Report::Erase(EraseResult { disks: vec![erased(n)] }),
         Task::PowerOff(_) => Report::PowerOff(PowerOffResult {}),
-        Task::RunScripts(_) | Task::OpenSsh(_) => bail!("the benchmark asks for no such task"),
+        Task::RunScripts(_) | Task::OpenSsh(_) | Task::BmcAccount(_) => bail!("the benchmark asks for no such task"),
     }))
 }
 

@@ -9,14 +9,16 @@ use chrono::TimeDelta;
 use farrier_common::secret::Secret;
 use farrier_proto::{
     agent::{
-        EraseResult, EraseTask, InventoryResult, OpenSshResult, OpenSshTask, RunScriptsResult, RunScriptsTask,
-        ScriptOutcome, ScriptStatus, WriteImageResult, WriteImageTask, report_task_request::Report,
+        BmcAccountResult, BmcAccountTask, EraseResult, EraseTask, InventoryResult, OpenSshResult, OpenSshTask,
+        RunScriptsResult, RunScriptsTask, ScriptOutcome, ScriptStatus, WriteImageResult, WriteImageTask,
+        report_task_request::Report,
     },
     v1,
 };
 
 use super::{Agent, Session, cmdline::Options, image::Download};
 use crate::{
+    accounts::{Access, PasswordForm, Privilege},
     boot::{Source, lease::Lease},
     disk::{Disk, Installed},
     machine::fault::{DiskWork, Fault, Faults},
@@ -112,6 +114,25 @@ impl Agent<'_> {
         }
         let host_key = format!("SHA256:{}", hex::encode(self.dice.bytes::<16>()));
         Ok(Report::OpenSsh(OpenSshResult { address: format!("{}:22", lease.address), host_key }))
+    }
+
+    /// Makes the account through the kernel: what the BMC holds is changed without any login.
+    pub(super) fn bmc_account(&self, task: &BmcAccountTask) -> Result<Report, Broken> {
+        let failed = |why: String| Broken::Task(why);
+        let bmc = self.bmc.ok_or_else(|| failed("the machine offers no IPMI device".to_owned()))?;
+        let mut users = bmc.lock().expect("nobody panics with it");
+        let there = users.named(&task.username).next().map(|user| user.slot);
+        let made = match there {
+            Some(_) if users.takes(&task.username, &task.password) => Ok(()),
+            Some(slot) if task.take_over => users
+                .set_password(slot, task.password.as_bytes(), PasswordForm::Sixteen)
+                .and_then(|()| users.set_access(slot, Access::ADMINISTRATOR))
+                .and_then(|()| users.enable(slot, true)),
+            Some(slot) => return Err(failed(format!("user {:?} is in slot {slot} already", task.username))),
+            None => users.create(&task.username, &task.password, Privilege::Administrator).map(drop),
+        };
+        made.map_err(|error| failed(format!("the BMC refuses the account: {error}")))?;
+        Ok(Report::BmcAccount(BmcAccountResult { address: self.hardware.bmc_address.clone() }))
     }
 
     pub(super) async fn erase(&mut self, task: &EraseTask, done: &Done) -> Result<Report, Broken> {

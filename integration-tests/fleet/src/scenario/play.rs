@@ -324,6 +324,7 @@ impl Stage {
                     Verb::Add => region.add(&member).await,
                     Verb::AddLive => region.add_live(&member).await,
                     Verb::Commission => region.commission(&name, &member).await,
+                    Verb::CommissionInBand => region.commission_in_band(&name).await,
                     Verb::CommissionAndTest => region.commission_and_test(&name, &member).await,
                     Verb::Test => region.test(&name, &[]).await,
                     Verb::Allocate => region.allocate(&name).await,

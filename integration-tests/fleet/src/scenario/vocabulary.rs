@@ -71,7 +71,9 @@ words! {
         AddLive = "add-live",
         /// With the account that the BMC came with.
         Commission = "commission",
-        /// The same, and all built-in tests.
+        /// With an account that the machine's own agent makes.
+        CommissionInBand = "commission-in-band",
+        /// With the account that the BMC came with, and all built-in tests.
         CommissionAndTest = "commission-and-test",
         /// All built-in tests.
         Test = "test",

@@ -73,7 +73,7 @@ impl Who {
 }
 
 /// The tasks that agents do.
-const TASKS: &[&str] = &["inventory", "write-image", "erase", "power-off", "run-scripts", "open-ssh"];
+const TASKS: &[&str] = &["inventory", "write-image", "erase", "power-off", "run-scripts", "open-ssh", "bmc-account"];
 
 fn agent_contexts(point: agent::Point, state: State) -> Vec<&'static str> {
     match point {

@@ -147,6 +147,13 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         "only if the machine is to stay up for people, who are let in by the same code as in entering-rescue",
     ),
     agent(TASKS, &["open-ssh"], NO_LOGIN, "a task of entering rescue"),
+    agent(TASKS, &["bmc-account"], COMMISSIONED, "a task of commissioning"),
+    agent(
+        TASKS,
+        &["bmc-account"],
+        &["commissioning"],
+        "only where nobody knows an account on the BMC; it is made by way of a device that these machines lack",
+    ),
     agent(TASKS, &["power-off"], &["entering-rescue"], "the machine stays on"),
     agent(
         &["task-received", "work-done", "reported", "erase-begun", "erasing"],

@@ -190,6 +190,7 @@ fn build_with(index: u32, network: Network, firmware: Firmware, sizes: &[u64]) -
     let parts = Parts {
         chassis: Chassis::new(Arc::clone(&truth)),
         hardware,
+        bmc: None,
         disks: Disks::new(disks, truth),
         network,
         order: BootOrder::NetworkFirst,

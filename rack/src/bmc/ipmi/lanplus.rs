@@ -13,6 +13,11 @@ mod window;
 
 use std::{io, net::SocketAddrV4, time::Duration};
 
+use farrier_ipmi::{
+    Carrier,
+    commands::{self, CloseSession, SetSessionPrivilege},
+    users::ADMINISTRATOR,
+};
 use ipmi_rs_core::connection::{IpmiCommand, Message};
 use thiserror::Error;
 
@@ -22,10 +27,7 @@ use self::{
     window::Window,
 };
 pub use self::{known::KnownSuites, suite::Suite};
-use super::{
-    super::Login,
-    commands::{self, CloseSession, SetSessionPrivilege},
-};
+use super::super::Login;
 
 /// Why a session did not come about or ended.
 #[derive(Debug, Error)]
@@ -117,9 +119,9 @@ impl Session {
     /// See [`SessionError`].
     pub async fn open(login: &Login, pace: Pace) -> Result<Self, SessionError> {
         let mut session = handshake::open(login, pace).await?;
-        let level = session.run(SetSessionPrivilege(super::ADMINISTRATOR)).await;
+        let level = session.run(SetSessionPrivilege(ADMINISTRATOR)).await;
         match level {
-            Ok(level) if level >= super::ADMINISTRATOR => Ok(session),
+            Ok(level) if level >= ADMINISTRATOR => Ok(session),
             Ok(level) => {
                 session.close().await;
                 Err(SessionError::BadLogin(format!("the user gets privilege level {level}, not 4 (administrator)")))
@@ -193,6 +195,21 @@ impl Session {
             packet::ipmb_answer(&opened.payload, netfn, cmd, request).map(<[u8]>::to_vec)
         };
         line.exchange(commands::name(netfn, cmd), make, accept).await
+    }
+}
+
+impl Carrier for Session {
+    type Error = SessionError;
+
+    fn run<C>(&mut self, command: C) -> impl Future<Output = Result<C::Output, SessionError>> + Send
+    where
+        C: IpmiCommand<Output: Send> + Send,
+    {
+        Self::run(self, command)
+    }
+
+    fn completion(error: &SessionError) -> Option<u8> {
+        if let SessionError::Completion { code, .. } = error { Some(*code) } else { None }
     }
 }
 

@@ -127,6 +127,9 @@ pub(super) fn report(given: Option<report_task_request::Report>) -> Result<Repor
         Wire::Erase(e) => Report::Erase(erasures(e.disks)?),
         Wire::PowerOff(_) => Report::PowerOff,
         Wire::RunScripts(r) => Report::RunScripts(told(r.outcomes)?),
+        Wire::BmcAccount(b) => {
+            Report::BmcAccount { address: parse::ipv4("request.report.bmc_account.address", &b.address)? }
+        }
         Wire::OpenSsh(s) => Report::OpenSsh {
             address: parse::text("request.report.open_ssh.address", &s.address)?,
             host_key: cut(&s.host_key),

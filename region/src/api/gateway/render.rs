@@ -17,6 +17,9 @@ pub(super) fn order(order: Order) -> agent::NextTaskResponse {
             Task::RunScripts(agent::RunScriptsTask { scripts: scripts.into_iter().map(script).collect() })
         }
         Work::PowerOff => Task::PowerOff(agent::PowerOffTask {}),
+        Work::BmcAccount { username, password, take_over } => {
+            Task::BmcAccount(agent::BmcAccountTask { username, password: password.expose().clone(), take_over })
+        }
         Work::OpenSsh { keys } => Task::OpenSsh(agent::OpenSshTask { keys }),
     };
     agent::NextTaskResponse { task_id: order.task.map(|id| id.to_string()).unwrap_or_default(), task: Some(task) }

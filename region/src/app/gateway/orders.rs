@@ -16,6 +16,7 @@ use crate::{
     domain::{
         Error, Result,
         image::Blob,
+        machine::Machine,
         observation::{TaskKind, TaskStatus},
         rack::Rack,
     },
@@ -57,6 +58,15 @@ pub enum Work {
     PowerOff,
     /// Run scripts, in this order.
     RunScripts(Vec<ToRun>),
+    /// Make an account on the machine's own BMC.
+    BmcAccount {
+        /// Its name.
+        username: String,
+        /// Its password.
+        password: Secret<String>,
+        /// Take an account of that name over.
+        take_over: bool,
+    },
     /// Let the holders of these keys in by SSH, and stay.
     OpenSsh {
         /// Lines of `authorized_keys`.
@@ -124,6 +134,7 @@ impl App {
             TaskKind::Inventory => Work::Inventory,
             TaskKind::Erase => Work::Erase { sample_permille: SAMPLE_PERMILLE },
             TaskKind::PowerOff => Work::PowerOff,
+            TaskKind::BmcAccount => self.bmc_account(&session.view.machine).await?,
             TaskKind::OpenSsh => Work::OpenSsh { keys: session.view.machine.details.ssh.keys.clone() },
             TaskKind::WriteImage => match self.write_image(session, http).await? {
                 Some(write) => Work::WriteImage(Box::new(write)),
@@ -156,6 +167,13 @@ impl App {
         });
         let disk_serial = m.details.deployment.as_ref().and_then(|d| d.disk_serial.clone());
         Ok(Some(WriteImage { blob, disk_serial, seed }))
+    }
+
+    /// The password is in the vault since the phase began.
+    async fn bmc_account(&self, m: &Machine) -> Result<Work> {
+        let password = self.racks.own_password(m).await.map_err(|trouble| Error::Internal(trouble.text))?;
+        let take_over = m.details.in_band.is_some_and(|in_band| in_band.take_over);
+        Ok(Work::BmcAccount { username: self.policy.bmc_account.to_string(), password, take_over })
     }
 
     async fn user_data(&self, session: &Session) -> Result<Secret<Vec<u8>>> {

@@ -61,6 +61,11 @@ pub enum Report {
     PowerOff,
     /// The scripts were run.
     RunScripts(Vec<Told>),
+    /// The account is on the BMC.
+    BmcAccount {
+        /// Where the BMC is.
+        address: Ipv4Addr,
+    },
     /// People can log in.
     OpenSsh {
         /// `host:port`.
@@ -136,6 +141,7 @@ impl App {
             (TaskKind::Erase, Report::Erase(disks)) => erased(session.view.machine.details.hardware.as_ref(), disks),
             (TaskKind::PowerOff, Report::PowerOff) => TaskStatus::Done(TaskResult::PowerOff),
             (TaskKind::RunScripts, Report::RunScripts(told)) => self.ran(&session.view.machine, told),
+            (TaskKind::BmcAccount, Report::BmcAccount { address }) => self.account_made(session, address).await?,
             (TaskKind::OpenSsh, Report::OpenSsh { address, host_key }) => {
                 TaskStatus::Done(TaskResult::OpenSsh { address: address.to_string(), host_key })
             }
@@ -146,10 +152,27 @@ impl App {
                 | Report::Erase(_)
                 | Report::PowerOff
                 | Report::RunScripts(_)
+                | Report::BmcAccount { .. }
                 | Report::OpenSsh { .. },
             ) => {
                 return Err(Error::invalid("request.report", format!("is not the result of a task of kind {kind}")));
             }
+        })
+    }
+
+    /// An address that is another machine's proves that one of the two is wrong: nothing is switched for the wrong one.
+    async fn account_made(&self, session: &Session, address: Ipv4Addr) -> Result<TaskStatus> {
+        let m = &session.view.machine;
+        let other = match m.rack {
+            Some(rack) => self.store.machine_by_bmc(rack, address, m.id).await?,
+            None => None,
+        };
+        Ok(match other {
+            Some(other) => TaskStatus::Failed(format!(
+                "its BMC says that it is at {address}, which is where that of machine {other} is: one of them must get another \
+                 address"
+            )),
+            None => TaskStatus::Done(TaskResult::BmcAccount { username: self.policy.bmc_account.to_string(), address }),
         })
     }
 

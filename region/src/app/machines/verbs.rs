@@ -15,9 +15,9 @@ use crate::{
         advance::Change,
         bmc::Bmc,
         lifecycle::Event,
-        machine::Machine,
+        machine::{InBand, Machine},
         script::{self, Chosen},
-        verbs::{self as rules, Asked},
+        verbs::{self as rules, Asked, Reached},
     },
     store::{Extra, MachineView, Once},
 };
@@ -53,18 +53,13 @@ impl GivenBmc {
     pub(super) fn endpoint(&self) -> Bmc {
         Bmc {
             protocol: self.protocol,
-            address: self.address,
             port: self.port.or(self.protocol.map(BmcProtocol::port)).unwrap_or_default(),
-            username: self.username.clone(),
             managed: false,
             use_as_is: self.use_as_is,
             certificate: self.certificate,
             system: self.system.clone(),
-            facts: None,
             take_over: self.take_over,
-            rotated_at: None,
-            rotation: None,
-            rotation_failed_at: None,
+            ..Bmc::ours(self.address, self.username.clone())
         }
     }
 }
@@ -79,6 +74,7 @@ impl App {
         ask: &Ask<MachineView>,
         which: &str,
         bmc: Option<GivenBmc>,
+        in_band: Option<InBand>,
         chosen: &Chosen,
     ) -> Result<Once<MachineView>> {
         let ssh = self.stay_up_keys(ask, chosen.stay_up).await?;
@@ -89,7 +85,13 @@ impl App {
             // Whether the machine may be commissioned comes first: it is what he asks about.
             rules::edge(asked.user, m, Event::Commission)?;
             let wishes = chosen.resolve(&known, &self.policy.default_tests)?;
-            let mut change = rules::commission(asked, m, bmc.as_ref().map(GivenBmc::endpoint), wishes)?;
+            let reached = match (&bmc, in_band) {
+                (Some(given), None) => Reached::Given(Box::new(given.endpoint())),
+                (None, Some(in_band)) => Reached::InBand(in_band),
+                (None, None) => Reached::Known,
+                (Some(_), Some(_)) => return Err(Error::invalid("in_band", "is instead of bmc: give one of them")),
+            };
+            let mut change = rules::commission(asked, m, reached, wishes)?;
             change.machine.rack = change.machine.rack.or(rack);
             change.machine.details.stay_up = chosen.stay_up;
             change.machine.details.ssh = ssh.clone();

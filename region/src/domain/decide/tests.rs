@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{
     advance::{Deadlines, advance},
-    machine::{BootTarget, Machine},
+    machine::{BootTarget, InBand, Machine},
     observation::{BootSeen, TaskSeen, Trouble, TroubleKind},
     script::{Outcome, RunStatus, ScriptKind},
     testing::{at, machine},
@@ -230,6 +230,36 @@ fn the_deadline_ends_every_working_state() {
 }
 
 #[test]
+fn an_account_that_nobody_knows_is_made_from_inside() {
+    let mut m = machine(State::Commissioning, None);
+    m.details.bmc = None;
+    m.details.in_band = Some(InBand::default());
+    let (event, after) = run(m);
+    assert_eq!(event, Event::Done);
+    let bmc = after.details.bmc.expect("it was made");
+    assert_eq!((bmc.managed, bmc.username.as_str(), bmc.address.to_string().as_str()), (true, "maas", "10.0.0.8"));
+    assert_eq!(after.details.in_band, None, "the next commissioning knows it");
+}
+
+#[test]
+fn nobody_waits_for_ever_to_be_switched_on() {
+    let mut m = machine(State::Commissioning, Some(Phase::BmcInBand));
+    m.details.published = Some(m.boot_target());
+    let told = |seen: &Observation| show(&decide(&m, seen, &Rules::default(), at(60)));
+    let alone = Observation { power: None, ..with_task(TaskKind::BmcAccount, TaskStatus::Pending) };
+    let off = Observation { boot: alone.boot.clone().map(|b| BootSeen { hello: false, ..b }), ..alone.clone() };
+    assert!(told(&off).contains("switch the machine on"), "{}", told(&off));
+    assert!(told(&alone).contains("about to do bmc-account"), "{}", told(&alone));
+    let anew = Observation { boot: alone.boot.clone().map(|b| BootSeen { restarted: true, ..b }), ..alone.clone() };
+    assert!(told(&anew).starts_with("enter bmc-in-band"), "{}", told(&anew));
+    let failed = with_task(TaskKind::BmcAccount, TaskStatus::Failed("no IPMI device".to_owned()));
+    assert_eq!(told(&failed), "move fail: the agent could not do bmc-account: no IPMI device");
+    m.deadline = Some(at(50));
+    let late = decide(&m, &off, &Rules::default(), at(60));
+    assert!(matches!(late, Decision::Move { event: Event::Timeout, .. }), "{late:?}");
+}
+
+#[test]
 fn refused_credentials_end_commissioning_at_once_and_silence_after_some_tries() {
     let mut m = machine(State::Commissioning, Some(Phase::ProbeBmc));
     let trouble = |kind| Trouble { kind, text: "no".to_owned() };
@@ -252,6 +282,15 @@ struct Obedient {
 
 impl Obedient {
     fn react(&mut self, m: &mut Machine, decision: &Decision, task: Option<TaskKind>) {
+        // Somebody does as he is told.
+        if let Decision::Wait { why: Why { code: Code::SwitchOn, .. }, .. } = decision {
+            self.power = PowerState::On;
+            self.boot.hello = true;
+            if let Some(task) = &mut self.boot.task {
+                let made = TaskResult::BmcAccount { username: "maas".to_owned(), address: [10, 0, 0, 8].into() };
+                task.status = TaskStatus::Done(made);
+            }
+        }
         if let Decision::Do { effect, .. } = decision {
             match effect {
                 Effect::ProbeBmc | Effect::EnsureBmcAccount | Effect::RotateBmcPassword => {}
@@ -264,8 +303,12 @@ impl Obedient {
                 Effect::PublishIntent => m.details.published = Some(m.boot_target()),
             }
         }
-        if let Some(kind) = task {
+        if task == Some(TaskKind::BmcAccount) {
+            let status = TaskStatus::Pending;
+            self.boot.task = Some(TaskSeen { id: TaskId::generate(), kind: TaskKind::BmcAccount, status });
+        } else if let Some(kind) = task {
             let result = match kind {
+                TaskKind::BmcAccount => unreachable!("see above"),
                 TaskKind::Inventory => TaskResult::Inventory { hardware: Box::default(), interfaces: vec![] },
                 TaskKind::WriteImage => TaskResult::WriteImage { text: "written".to_owned() },
                 TaskKind::Erase => TaskResult::Erase(vec![]),

@@ -3,10 +3,11 @@
 use std::net::SocketAddrV4;
 
 use farrier_common::secret::random_bytes;
+use farrier_ipmi::users::ADMINISTRATOR;
 use tokio::time::Instant;
 
 use super::{
-    super::{super::Login, ADMINISTRATOR},
+    super::super::Login,
     Pace, Session, SessionError, Suite, Window,
     exchange::Line,
     packet::{self, Sealer},

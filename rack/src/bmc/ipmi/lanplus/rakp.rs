@@ -1,12 +1,9 @@
 //! RAKP 1 to 4 (IPMI 2.0 13.20 to 13.23) without the network: what the console sends, and what the answers must prove.
 
 use farrier_common::secret::random_bytes;
+use farrier_ipmi::users::ADMINISTRATOR;
 
-use super::{
-    super::{super::Login, ADMINISTRATOR},
-    SessionError, Suite,
-    suite::Keys,
-};
+use super::{super::super::Login, SessionError, Suite, suite::Keys};
 
 pub(super) const FIRST: &str = "RAKP 1";
 pub(super) const THIRD: &str = "RAKP 3";

@@ -9,10 +9,11 @@ use std::{
 };
 
 use farrier_common::hardware::PowerState;
+use farrier_ipmi::commands::GetChassisStatus;
 use proptest::prelude::*;
 use tokio::{net::UdpSocket, task::JoinHandle};
 
-use super::{super::commands::GetChassisStatus, suite::Keys, *};
+use super::{suite::Keys, *};
 
 const PASSWORD: &[u8] = b"calvin";
 const GUID: [u8; 16] = [0xa5; 16];

@@ -1,0 +1,3 @@
+DELETE FROM tasks WHERE kind = 'bmc-account';
+ALTER TABLE tasks DROP CONSTRAINT tasks_kind_check;
+ALTER TABLE tasks ADD CONSTRAINT tasks_kind_check CHECK (kind IN ('inventory', 'write-image', 'erase', 'power-off', 'run-scripts', 'open-ssh'));
