@@ -47,7 +47,7 @@ impl System {
 pub fn ephemeral() -> Result<Ephemeral> {
     let cache = Cache::open()?;
     let packages = cache.shared("packages-ephemeral")?;
-    let inputs = in_repository(&["agent", "proto", "common", "deploy/ephemeral", "Cargo.toml", "Cargo.lock"]);
+    let inputs = in_repository(&["agent", "proto", "common", "ipmi", "deploy/ephemeral", "Cargo.toml", "Cargo.lock"]);
     let folder = cache.artefact("ephemeral", &inputs, |out| {
         let mut build = script("deploy/ephemeral/build.sh");
         build.arg("--out").arg(out).arg("--cache").arg(&packages);

@@ -1,5 +1,6 @@
-//! A BMC: OpenIPMI's `ipmi_sim` or OpenStack's `sushy-emulator`, and clients that are not ours either.
+//! A BMC: OpenIPMI's `ipmi_sim`, OpenStack's `sushy-emulator` or our own simulator, and clients that are never ours.
 
+mod fleet;
 mod ipmi_sim;
 mod sushy;
 
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use farrier_common::hardware::BmcProtocol;
+use farrier_common::words;
 
 use crate::{
     error::{LabError, Result},
@@ -29,11 +30,35 @@ pub const ADMIN_PASSWORD: &str = "calvin";
 
 const CLIENT_LIMIT: Duration = Duration::from_secs(60);
 
+words! {
+    /// Whose program a BMC is.
+    BmcKind {
+        /// OpenIPMI's. Speaks IPMI, inside the machine too.
+        IpmiSim = "ipmi_sim",
+        /// OpenStack's. Speaks Redfish.
+        Sushy = "sushy-emulator",
+        /// Our own simulator, as a vendor that delivers [`ADMIN`] with [`ADMIN_PASSWORD`]. Speaks both, with the same accounts,
+        /// and IPMI inside the machine too.
+        Fleet = "farrier-fleet",
+    }
+}
+
+impl BmcKind {
+    /// Does the machine itself reach it, by a KCS interface?
+    #[must_use]
+    pub const fn is_inside(self) -> bool {
+        match self {
+            Self::IpmiSim | Self::Fleet => true,
+            Self::Sushy => false,
+        }
+    }
+}
+
 /// A machine's BMC.
 #[derive(Debug)]
 pub struct Bmc {
     net: Net,
-    protocol: BmcProtocol,
+    kind: BmcKind,
     address: String,
     dir: PathBuf,
 }
@@ -56,17 +81,16 @@ impl Bmc {
         fs::create_dir_all(dir).map_err(LabError::io(format!("cannot make {}", dir.display())))?;
         let (labctl, socket) = owner;
         let program = match machine.bmc {
-            BmcProtocol::Ipmi => {
+            BmcKind::IpmiSim => {
                 let control = format!("{} chassis {}", labctl.display(), socket.display());
                 let lan = format!("{} lan {address}", labctl.display());
                 ipmi_sim::prepare(dir, &machine.name, address, (&control, &lan))?
             }
-            BmcProtocol::Redfish => sushy::prepare(dir, machine, address, socket)?,
+            BmcKind::Sushy => sushy::prepare(dir, machine, address, socket)?,
+            BmcKind::Fleet => fleet::command_line(machine, address, socket)?,
         };
-        Ok((
-            Self { net: net.clone(), protocol: machine.bmc, address: address.to_owned(), dir: dir.to_owned() },
-            program,
-        ))
+        let bmc = Self { net: net.clone(), kind: machine.bmc, address: address.to_owned(), dir: dir.to_owned() };
+        Ok((bmc, program))
     }
 
     /// Its address, in the lab's namespace.
@@ -115,9 +139,9 @@ impl Bmc {
     /// It does not.
     pub fn is_up(&self) -> Result<()> {
         wait::until("an answer of the BMC", Duration::from_secs(60), || {
-            let answered = match self.protocol {
-                BmcProtocol::Ipmi => self.as_admin(&["mc", "info"]),
-                BmcProtocol::Redfish => self.get("/redfish/v1/Systems"),
+            let answered = match self.kind {
+                BmcKind::IpmiSim | BmcKind::Fleet => self.as_admin(&["mc", "info"]),
+                BmcKind::Sushy => self.get("/redfish/v1/Systems"),
             };
             Ok(answered.map_or_else(|e| Seen::NotYet(e.to_string()), |_| Seen::Now(())))
         })

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use farrier_common::hardware::{BmcProtocol, Firmware};
+use farrier_common::hardware::Firmware;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -22,7 +22,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bmc::Bmc,
+    bmc::{Bmc, BmcKind},
     daemon::Daemon,
     error::{LabError, Result},
     process, wait,
@@ -42,9 +42,9 @@ pub struct MachineSpec {
     /// How it boots.
     #[serde(with = "word")]
     pub firmware: Firmware,
-    /// What its BMC speaks.
+    /// Whose its BMC is.
     #[serde(with = "word")]
-    pub bmc: BmcProtocol,
+    pub bmc: BmcKind,
     /// Memory.
     pub memory_mib: u32,
     /// Disks, in order.
@@ -88,7 +88,7 @@ impl MachineSpec {
             uuid: format!("f0a11e5c-0001-4000-8000-0000000000{number:02x}"),
             serial: format!("LAB{number:04}"),
             firmware,
-            bmc: BmcProtocol::Ipmi,
+            bmc: BmcKind::IpmiSim,
             memory_mib: 1024,
             disks: vec![DiskSpec { bus, serial: format!("DISK{number:04}"), size_mib: 2048, discards: true }],
         }

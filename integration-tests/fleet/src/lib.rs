@@ -10,6 +10,7 @@ pub mod chassis;
 pub mod dice;
 pub mod disk;
 pub mod drive;
+pub mod emulated;
 pub mod fault_plan;
 pub mod http;
 pub mod ipmi;

@@ -10,12 +10,13 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use clap::{Parser, Subcommand};
-use farrier_common::{clock::Clock, secret::Secret, tls};
+use clap::{Args, Parser, Subcommand};
+use farrier_common::{clock::Clock, net::MacAddr, secret::Secret, tls};
 use farrier_fleet::{
     boot::{Pace, Source},
     cave::Cave,
     drive::Access,
+    emulated::Emulated,
     fault_plan::FaultPlan,
     http::Depth,
     meter::Process,
@@ -24,6 +25,7 @@ use farrier_fleet::{
     sizing::{self, Order, Report},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use uuid::Uuid;
 
 /// Brings up a fleet of simulated machines and takes all of them through their whole life: met, commissioned, deployed,
 /// released. Then it tells what that took.
@@ -109,6 +111,47 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Is the BMC of one emulated machine, which farrier-labctl serves: IPMI at port 623 and Redfish at 443 of its address,
+    /// and the system interface for QEMU's ipmi-bmc-extern. Accounts are as the vendor delivers them at every start.
+    Bmc(BmcArguments),
+}
+
+#[derive(Debug, Args)]
+struct BmcArguments {
+    /// Whose: a personality.
+    #[arg(long)]
+    vendor: String,
+    /// Its address.
+    #[arg(long)]
+    address: Ipv4Addr,
+    /// TCP port of the system interface.
+    #[arg(long)]
+    system_port: u16,
+    /// Control socket of the machine's owner.
+    #[arg(long)]
+    owner: PathBuf,
+    /// The machine's SMBIOS UUID.
+    #[arg(long)]
+    uuid: Uuid,
+    /// Its serial number.
+    #[arg(long)]
+    serial: String,
+    /// MAC of its network card.
+    #[arg(long)]
+    mac: MacAddr,
+    /// Its memory.
+    #[arg(long)]
+    memory_mib: u32,
+    /// The same seed gives the same sessions.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl BmcArguments {
+    fn into_bmc(self) -> Emulated {
+        let Self { vendor, address, system_port, owner, uuid, serial, mac, memory_mib, seed } = self;
+        Emulated { vendor, address, system_port, owner, uuid, serial, mac, memory_mib, seed }
+    }
 }
 
 fn process(text: &str) -> Result<Process, String> {
@@ -121,9 +164,15 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     tls::install_provider();
     farrier_common::telemetry::init();
-    if let Some(Command::Play { files }) = &arguments.command {
-        let bless = std::env::var_os("UPDATE_EXPECT").is_some();
-        return files.iter().try_for_each(|file| play(file, bless).with_context(|| file.display().to_string()));
+    match arguments.command {
+        Some(Command::Play { files }) => {
+            let bless = std::env::var_os("UPDATE_EXPECT").is_some();
+            return files.iter().try_for_each(|file| play(file, bless).with_context(|| file.display().to_string()));
+        }
+        Some(Command::Bmc(bmc)) => {
+            return tokio::runtime::Runtime::new()?.block_on(bmc.into_bmc().serve()).map_err(Into::into);
+        }
+        None => {}
     }
     let files = raise_open_files().context("cannot raise the limit of open files")?;
     let machines = u64::from(arguments.machines) + u64::from(arguments.dead_bmcs);

@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// The port of BMCs.
-const IPMI: u16 = 623;
+pub(crate) const IPMI: u16 = 623;
 /// The port of BMCs' Redfish, where nobody says otherwise.
 pub const HTTPS: u16 = 443;
 /// Sizes of a machine's disks where nobody says otherwise.

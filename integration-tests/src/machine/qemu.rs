@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use farrier_common::hardware::{BmcProtocol, BootDevice, Firmware};
+use farrier_common::hardware::{BootDevice, Firmware};
 use serde_json::{Value, json};
 
 use super::{Bus, chassis::ChassisSpec, disk_file};
@@ -61,7 +61,7 @@ pub(super) fn command_line(chassis: &ChassisSpec, first: BootDevice) -> Vec<Stri
             ",romfile="
         }
     };
-    if spec.bmc == BmcProtocol::Ipmi {
+    if spec.bmc.is_inside() {
         // The guest's way to its BMC; a BMC that starts anew is found again.
         add("-chardev", format!("socket,id=ipmi,host={bmc_address},port={KCS},reconnect-ms=1000"));
         add("-device", "ipmi-bmc-extern,id=bmc,chardev=ipmi".to_owned());

@@ -1,9 +1,11 @@
 //! A machine's whole life, with real firmware, a BMC that others wrote, and the daemons as they are shipped.
 
+mod bmcs;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::ensure;
-use farrier_common::hardware::{BmcProtocol, Firmware};
+use farrier_common::hardware::Firmware;
 use farrier_integration_tests::{
     assets::{self, Python, System},
     binaries::repository,
@@ -49,18 +51,6 @@ const TESTED_LIFE: [&str; 9] = [
     "new commissioning",
     "commissioning testing",
     "testing ready",
-    "ready allocated",
-    "allocated deploying",
-    "deploying deployed",
-    "deployed releasing",
-    "releasing ready",
-];
-
-/// The same of a machine that is neither tested nor rescued.
-const SHORT_LIFE: [&str; 8] = [
-    "new",
-    "new commissioning",
-    "commissioning ready",
     "ready allocated",
     "allocated deploying",
     "deploying deployed",
@@ -135,49 +125,6 @@ fn a_life_survives_the_death_of_the_daemons() {
     });
 }
 
-/// The mini OS on a UEFI machine whose BMC is OpenStack's emulator: nobody says that it speaks Redfish. It knows no accounts,
-/// so Farrier uses the one that it is given.
-#[test]
-fn a_machine_lives_by_redfish() {
-    in_lab(|lab| {
-        let index =
-            lab.add_machine(MachineSpec { bmc: BmcProtocol::Redfish, ..MachineSpec::new(1, Firmware::Uefi) })?;
-        let reports = lab.start_reports()?;
-        let mut site = Site::start(lab, &RegionOptions::default(), System::Mini)?;
-        let alice = site.add_user(lab, "alice")?;
-        let life = Life::enlist(&mut site, &lab.machines()[index])?;
-        life.start_commissioning(lab, &["--bmc-use-as-is", "--test", "none", "--wait", "--timeout", "2400"])?;
-        life.redfish_was_found()?;
-        alice.run(&["machine", "allocate", &life.name])?;
-        life.deploy_ends_with_the_phone_call(lab, &alice, &reports, System::Mini)?;
-        life.release_leaves_nothing_on_the_disk(&alice)?;
-        let transitions = life.site.transitions(&life.name)?;
-        ensure!(transitions == SHORT_LIFE, "{transitions:?}");
-        Ok(())
-    });
-}
-
-/// Nobody knows an account on the BMC: the machine is switched on by hand, and its agent makes one by the kernel's device.
-#[test]
-fn an_account_is_made_from_inside() {
-    in_lab(|lab| {
-        let index = lab.add_machine(MachineSpec::new(1, Firmware::Uefi))?;
-        let mut site = Site::start(lab, &RegionOptions::default(), System::Mini)?;
-        let life = Life::enlist(&mut site, &lab.machines()[index])?;
-        wait::until_true("power off after enlistment", LONG, || life.machine.is_on().is_ok_and(|on| !on))?;
-        let bmc = life.machine.bmc();
-        bmc.store_accounts()?;
-        let before = bmc.accounts()?;
-        life.site.admin.run(&["machine", "commission", &life.name, "--bmc-in-band", "--test", "none"])?;
-        let told = |m: &serde_json::Value| word(m, "reason").contains("switch the machine on");
-        life.site.sees(&life.name, "that somebody must switch it on", SOON, told)?;
-        life.machine.set_power(true)?;
-        let shown = life.site.reaches(&life.name, "ready", LONG)?;
-        ensure!(shown["bmc"]["address"] == bmc.address() && shown["bmc"]["protocol"] == "ipmi", "{shown}");
-        life.one_account_of_ours(&shown, &before)
-    });
-}
-
 impl<'a> Life<'a> {
     /// An unknown machine boots from the network.
     fn enlist(site: &'a mut Site, machine: &'a Machine) -> anyhow::Result<Self> {
@@ -195,21 +142,6 @@ impl<'a> Life<'a> {
         let verb = ["machine", "commission", &self.name, "--bmc-user", ADMIN, "--bmc-password-file", &password];
         let address = ["--bmc-address", self.machine.bmc().address()];
         self.site.admin.run(&[&verb[..], &address, extra].concat())?;
-        Ok(())
-    }
-
-    /// The region tells what the BMC speaks and how that was found out, and what it says is what the machine is.
-    fn redfish_was_found(&self) -> anyhow::Result<()> {
-        let shown = self.site.machine(&self.name)?;
-        ensure!(shown["state"] == "ready", "{shown}");
-        let bmc = &shown["bmc"];
-        ensure!(bmc["protocol"] == "redfish" && bmc["managed_account"] == false, "{shown}");
-        let explained = self.site.explain(&self.name)?;
-        let timeline = explained["timeline"].as_array().cloned().unwrap_or_default();
-        ensure!(timeline.iter().any(|e| word(e, "text").contains("nothing but Redfish answers")), "{explained:#}");
-        let system = self.machine.bmc().get(&format!("/redfish/v1/Systems/{}", self.machine.spec().uuid))?;
-        let system: serde_json::Value = serde_json::from_str(&system)?;
-        ensure!(system["PowerState"] == "Off", "{system}");
         Ok(())
     }
 

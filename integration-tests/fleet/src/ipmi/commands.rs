@@ -4,6 +4,7 @@ mod channel;
 mod chassis;
 mod global;
 mod storage;
+mod system;
 mod users;
 
 use std::time::Instant;
@@ -18,7 +19,8 @@ pub(super) type Answer = Result<Vec<u8>, u8>;
 /// Completion codes (IPMI 2.0 table 5-2 and the commands' own).
 pub(super) mod code {
     pub(in crate::ipmi) const OK: u8 = 0x00;
-    /// Parameter not supported; password does not match; a level that this user does not have.
+    /// Data not available; parameter not supported; password does not match; a level that this user does not have.
+    pub(in crate::ipmi) const NO_DATA: u8 = 0x80;
     pub(in crate::ipmi) const NO_PARAMETER: u8 = 0x80;
     pub(in crate::ipmi) const WRONG_PASSWORD: u8 = 0x80;
     pub(in crate::ipmi) const LEVEL_OF_USER: u8 = 0x80;
@@ -102,6 +104,16 @@ const COMMANDS: &[(u8, u8, Privilege, Run)] = &[
     (TRANSPORT, 0x02, Privilege::Operator, channel::get_lan),
 ];
 
+/// What only the machine itself may ask (IPMI 2.0 appendix G, "system interface only"), all of [`APP`].
+const FROM_MACHINE: &[(u8, Run)] = &[
+    (0x2e, system::set_enables),
+    (0x2f, system::get_enables),
+    (0x30, system::clear_flags),
+    (0x31, system::get_flags),
+    (0x33, system::no_data),
+    (0x35, system::no_data),
+];
+
 /// What is answered outside of a session.
 const OUTSIDE: [u8; 3] = [0x37, 0x38, 0x54];
 
@@ -131,6 +143,15 @@ pub(super) fn inside(server: &mut Server, call: &Call<'_>) -> Answer {
         return Err(code::PRIVILEGE);
     }
     if call.effects.idle { Ok(Vec::new()) } else { run(server, call) }
+}
+
+/// A command from the machine itself: everything is allowed.
+pub(super) fn from_machine(server: &mut Server, call: &Call<'_>) -> Answer {
+    let own = FROM_MACHINE.iter().find(|(command, _)| (call.netfn, call.command) == (APP, *command));
+    match own {
+        Some((_, run)) => run(server, call),
+        None => inside(server, call),
+    }
 }
 
 fn find(call: &Call<'_>) -> Option<&'static (u8, u8, Privilege, Run)> {

@@ -14,13 +14,17 @@ use std::{
 use thiserror::Error;
 use tokio::{
     net::UdpSocket,
+    sync::mpsc,
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::shared::Crowd;
-use super::server::{Datagram, Server};
+use super::{
+    server::{Datagram, Server},
+    system::Asked,
+};
 
 /// No packet of ours or for us is longer.
 const LONGEST: usize = 600;
@@ -66,6 +70,19 @@ impl Host {
     /// # Errors
     /// There are too many, or the address cannot be had.
     pub async fn add(&mut self, address: SocketAddr, server: Server) -> Result<SocketAddr, HostError> {
+        self.add_with(address, server, mpsc::channel(1).1).await
+    }
+
+    /// The same, with a machine around the BMC that asks it too.
+    ///
+    /// # Errors
+    /// As [`Host::add`].
+    pub async fn add_with(
+        &mut self,
+        address: SocketAddr,
+        server: Server,
+        machine: mpsc::Receiver<Asked>,
+    ) -> Result<SocketAddr, HostError> {
         if self.bmcs >= self.most {
             return Err(HostError::Full(self.most));
         }
@@ -75,7 +92,7 @@ impl Host {
         let bound = socket.local_addr().map_err(bind)?;
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = serve(socket, server, stop).await {
+            if let Err(error) = serve(socket, server, machine, stop).await {
                 tracing::error!(%bound, %error, "a simulated BMC lost its socket");
             }
         });
@@ -128,11 +145,16 @@ impl Host {
     }
 }
 
-/// Serves a BMC at a bound socket until `stop`.
+/// Serves a BMC at a bound socket, and its machine, until `stop`.
 ///
 /// # Errors
 /// The socket fails again and again.
-pub async fn serve(socket: UdpSocket, mut server: Server, stop: CancellationToken) -> io::Result<()> {
+async fn serve(
+    socket: UdpSocket,
+    mut server: Server,
+    mut machine: mpsc::Receiver<Asked>,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let mut waiting: Vec<(Instant, Datagram)> = Vec::new();
     let mut buffer = [0; LONGEST];
     let mut failures = 0;
@@ -142,6 +164,11 @@ pub async fn serve(socket: UdpSocket, mut server: Server, stop: CancellationToke
             () = stop.cancelled() => return Ok(()),
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                 server.on_time(Instant::now().into_std());
+            }
+            Some(asked) = machine.recv() => {
+                let told = server.on_system(&asked.message, Instant::now().into_std());
+                // Whoever asked may have been switched off.
+                let _ = asked.answer.send(told);
             }
             received = socket.recv_from(&mut buffer) => match received {
                 Ok((length, peer)) => {

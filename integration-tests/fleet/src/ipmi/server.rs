@@ -15,6 +15,7 @@ use super::{
     handshake::Kind,
     lan::Lan,
     session::Sessions,
+    system::Told,
     wire::{self, Message, Packet, Plus},
 };
 use crate::{
@@ -125,6 +126,32 @@ impl Server {
         self.on_time(now);
         let answer = self.answer(peer, bytes, now);
         answer.map(|(bytes, effects)| self.shape(peer, bytes, effects)).unwrap_or_default()
+    }
+
+    /// Takes a message from the machine itself, which needs no session: network function with LUN, command, data.
+    pub(super) fn on_system(&mut self, message: &[u8], now: Instant) -> Told {
+        self.on_time(now);
+        let (netfn_lun, command, data) = match message {
+            [netfn_lun, command, data @ ..] => (*netfn_lun, *command, data),
+            [netfn_lun] => (*netfn_lun, 0, &[][..]),
+            [] => (0, 0, &[][..]),
+        };
+        let call = Call {
+            netfn: netfn_lun >> 2,
+            command,
+            data,
+            session: None,
+            level: Privilege::Administrator,
+            effects: Effects::default(),
+            now,
+        };
+        let (code, data) = match commands::from_machine(self, &call) {
+            Ok(data) => (code::OK, data),
+            Err(code) => (code, Vec::new()),
+        };
+        let mut answer = vec![netfn_lun | 1 << 2, command, code];
+        answer.extend(data);
+        Told { message: answer, interrupts: self.panel.interrupts() }
     }
 
     /// Lets time pass: sessions and boot flags end.

@@ -174,7 +174,7 @@ pub(super) fn trailer(packet: &mut Vec<u8>) {
 /// Integrity covers a packet from here.
 pub(super) const SIGNED_FROM: usize = 4;
 
-fn checksum(bytes: &[u8]) -> u8 {
+pub(super) fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0_u8, |sum, b| sum.wrapping_add(*b)).wrapping_neg()
 }
 

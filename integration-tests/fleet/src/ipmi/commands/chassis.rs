@@ -10,6 +10,8 @@ use crate::{chassis::Cause, ipmi::server::Server, personality::WhenOff};
 pub(in crate::ipmi) struct Panel {
     identify: Identify,
     restore_policy: u8,
+    /// BMC global enables.
+    pub(super) enables: u8,
 }
 
 #[derive(Debug, Default)]
