@@ -1,11 +1,15 @@
 //! `farrier bmc`.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use farrier_proto::v1::{Bmc, BmcVerbRequest, GetBmcRequest, RevealBmcPasswordResponse, bmcs_client::BmcsClient};
+use farrier_common::{hardware::BmcProtocol, tls::Fingerprint};
+use farrier_proto::{
+    convert,
+    v1::{Bmc, BmcVerbRequest, GetBmcRequest, RevealBmcPasswordResponse, SetBmcRequest, bmcs_client::BmcsClient},
+};
 use tokio::time::{Instant, sleep};
 
-use super::App;
+use super::{App, one_of, verbs::password};
 use crate::{
     client::{BMC, Client, SHORT, options},
     error::Error,
@@ -23,6 +27,9 @@ pub(crate) enum Command {
     },
     /// Ask a machine's BMC now what it is.
     Probe(VerbArgs),
+    /// Say how a machine's BMC is reached from now on: it has moved, or somebody else changed its account. What is not given
+    /// stays; nothing is changed unless a login works.
+    Set(SetArgs),
     /// Give the account that Farrier made on a BMC a new password; the old one works until a login with the new one has.
     Rotate {
         #[command(flatten)]
@@ -57,6 +64,70 @@ pub(crate) struct VerbArgs {
     comment: String,
 }
 
+/// What is to be another.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+pub(crate) struct SetArgs {
+    /// Id or name of the machine.
+    machine: String,
+    /// IPv4 address of the BMC.
+    #[arg(long, group = "change")]
+    address: Option<Ipv4Addr>,
+    /// What it speaks: ipmi, redfish, or auto to have it found out.
+    #[arg(long, group = "change", value_parser = one_of(protocols()))]
+    protocol: Option<Protocol>,
+    /// Port; 0 is the protocol's own.
+    #[arg(long, group = "change")]
+    port: Option<u16>,
+    /// Account that exists on the BMC, to be used as it is.
+    #[arg(long, group = "change", requires = "password_file")]
+    user: Option<String>,
+    /// File that holds the account's password.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+    /// Redfish: SHA-256 of the certificate that the BMC must show.
+    #[arg(long, value_name = "SHA256", group = "change")]
+    certificate: Option<Fingerprint>,
+    /// Redfish: take the certificate for the BMC's that it shows now.
+    #[arg(long, group = "change", conflicts_with = "certificate")]
+    new_certificate: bool,
+    /// Redfish: Id of the system, for a BMC with several.
+    #[arg(long, value_name = "ID", group = "change")]
+    system: Option<String>,
+    /// Why, for the event log.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    comment: String,
+}
+
+impl SetArgs {
+    fn request(self) -> Result<SetBmcRequest, Error> {
+        let password = self.password_file.as_deref().map(|file| password("--password-file", file)).transpose()?;
+        let wire = |p: Protocol| p.0.map_or(0, |p| convert::protocol_to_wire(p).into());
+        let certificate = self.certificate.map(|c| c.to_string());
+        Ok(SetBmcRequest {
+            options: options(),
+            machine: self.machine,
+            comment: self.comment,
+            address: self.address.map(|a| a.to_string()),
+            protocol: self.protocol.map(wire),
+            port: self.port.map(u32::from),
+            username: self.user,
+            password: password.map(|p| p.expose().clone()),
+            certificate_sha256: certificate.or_else(|| self.new_certificate.then(String::new)),
+            system: self.system,
+        })
+    }
+}
+
+/// What a BMC speaks; `None`: to be found out.
+#[derive(Clone, Copy, Debug)]
+struct Protocol(Option<BmcProtocol>);
+
+fn protocols() -> impl Iterator<Item = (Protocol, String)> {
+    let auto = (Protocol(None), "auto".to_owned());
+    BmcProtocol::ALL.iter().map(|p| (Protocol(Some(*p)), p.to_string())).chain([auto])
+}
+
 impl VerbArgs {
     fn request(self) -> BmcVerbRequest {
         BmcVerbRequest { options: options(), machine: self.machine, comment: self.comment }
@@ -73,6 +144,11 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Show { machine } => show(app, &get(&client, machine).await?),
         Command::Probe(verb) => {
             let asked = client.call(BMC, verb.request(), async |c, r| BmcsClient::new(c).probe_bmc(r).await);
+            show(app, &asked.await?)
+        }
+        Command::Set(args) => {
+            let request = args.request()?;
+            let asked = client.call(BMC, request, async |c, r| BmcsClient::new(c).set_bmc(r).await);
             show(app, &asked.await?)
         }
         Command::Rotate { verb, wait } => rotate(app, &client, verb, &wait).await,

@@ -1,6 +1,13 @@
 //! The life-cycle's verbs: one call each, then `--wait` if it is asked for.
 
-use std::{collections::HashMap, fs, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use farrier_common::{hardware::BmcProtocol, secret::Secret, tls::Fingerprint};
 use farrier_proto::{
@@ -247,15 +254,20 @@ pub(super) async fn act(
     wait::judge(&machine, aim)
 }
 
+/// The password in the file that an option names.
+pub(super) fn password(option: &str, file: &Path) -> Result<Secret<String>, Error> {
+    let password = Secret::from_file(file).map_err(Error::file(format!("cannot read {option} {}", file.display())))?;
+    if password.expose().is_empty() {
+        return Err(Error::Usage(format!("{option} {} is empty", file.display())));
+    }
+    Ok(password)
+}
+
 pub(super) fn credentials(args: BmcArgs) -> Result<Option<BmcCredentials>, Error> {
     let (Some(address), Some(username), Some(file)) = (args.bmc_address, args.bmc_user, args.bmc_password_file) else {
         return Ok(None);
     };
-    let password =
-        Secret::from_file(&file).map_err(Error::file(format!("cannot read --bmc-password-file {}", file.display())))?;
-    if password.expose().is_empty() {
-        return Err(Error::Usage(format!("--bmc-password-file {} is empty", file.display())));
-    }
+    let password = password("--bmc-password-file", &file)?;
     Ok(Some(BmcCredentials {
         protocol: args.bmc_protocol.map_or(0, |p| convert::protocol_to_wire(p).into()),
         address: address.to_string(),

@@ -6,7 +6,10 @@ use tonic::Request;
 use super::{
     Api,
     calls::{Answer, BMC, SHORT},
-    machines::{parse::why, render::endpoint},
+    machines::{
+        parse::{bmc_update, why},
+        render::endpoint,
+    },
     words::time_to_wire,
 };
 use crate::{
@@ -27,6 +30,15 @@ impl Bmcs for Api {
     async fn probe_bmc(&self, request: Request<v1::BmcVerbRequest>) -> Answer<v1::Bmc> {
         self.mutate(("ProbeBmc", BMC), request, bmc, |app, ask, q| async move {
             app.bmc_probe(&ask, &q.machine, &why(&ask, &q.comment)?).await
+        })
+        .await
+    }
+
+    async fn set_bmc(&self, request: Request<v1::SetBmcRequest>) -> Answer<v1::Bmc> {
+        self.mutate(("SetBmc", BMC), request, bmc, |app, ask, q| async move {
+            let (machine, comment) = (q.machine.clone(), why(&ask, &q.comment)?);
+            let (update, password) = bmc_update(q)?;
+            app.bmc_set(&ask, &machine, (&update, password.as_ref()), &comment).await
         })
         .await
     }

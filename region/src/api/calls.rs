@@ -77,6 +77,7 @@ mutations! {
     CancelOperationRequest operation,
     RescueMachineRequest machine comment,
     BmcVerbRequest machine comment,
+    SetBmcRequest machine comment,
     AddSshKeyRequest user,
     DeleteSshKeyRequest ssh_key,
     CreateSubnetRequest name,

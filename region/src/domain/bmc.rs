@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use farrier_common::{clock::Timestamp, hardware::BmcProtocol, tls::Fingerprint};
 use serde::{Deserialize, Serialize};
 
-use super::{observation::Trouble, spelled};
+use super::{Error, Result, observation::Trouble, spelled};
 
 /// How a BMC is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +88,23 @@ pub struct BmcFacts {
     pub rules: Vec<String>,
 }
 
+/// What somebody wants to be another in how a BMC is reached; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BmcUpdate {
+    /// Where.
+    pub address: Option<Ipv4Addr>,
+    /// How it is spoken to; `Some(None)`: to be found out.
+    pub protocol: Option<Option<BmcProtocol>>,
+    /// UDP or TCP port; 0: the protocol's own.
+    pub port: Option<u16>,
+    /// An account that exists, to be used as it is.
+    pub username: Option<String>,
+    /// Redfish: the certificate that it must show; `Some(None)`: the one that it shows now.
+    pub certificate: Option<Option<Fingerprint>>,
+    /// Redfish: `Id` of the system.
+    pub system: Option<String>,
+}
+
 /// An exchange with a BMC, or several of the same in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
@@ -125,6 +142,51 @@ impl Bmc {
             rotation: None,
             rotation_failed_at: None,
         }
+    }
+
+    /// The same BMC, reached as `update` says.
+    ///
+    /// # Errors
+    /// Nothing is to be another, or what results cannot be; the text names the field.
+    pub fn updated(&self, update: &BmcUpdate) -> Result<Self> {
+        if *update == BmcUpdate::default() {
+            let why = "nothing is to be changed: give address, protocol, port, username and password, certificate_sha256 or system";
+            return Err(Error::invalid("bmc", why));
+        }
+        let mut bmc = self.clone();
+        bmc.address = update.address.unwrap_or(self.address);
+        if let Some(protocol) = update.protocol {
+            bmc.protocol = protocol;
+            bmc.port = protocol.map(BmcProtocol::port).unwrap_or_default();
+        }
+        match (update.port, bmc.protocol) {
+            (Some(0), protocol) => bmc.port = protocol.map(BmcProtocol::port).unwrap_or_default(),
+            (Some(port), Some(_)) => bmc.port = port,
+            (Some(_), None) => {
+                return Err(Error::invalid(
+                    "port",
+                    "needs a protocol: without one, the protocols' own ports are asked",
+                ));
+            }
+            (None, _) => {}
+        }
+        if let Some(username) = &update.username {
+            bmc.username.clone_from(username);
+            bmc.managed = false;
+        }
+        bmc.certificate = update.certificate.unwrap_or(self.certificate);
+        bmc.system = update.system.clone().unwrap_or_else(|| self.system.clone());
+        let only_redfish = [
+            ("certificate_sha256", update.certificate.flatten().is_some()),
+            ("system", update.system.as_ref().is_some_and(|s| !s.is_empty())),
+        ];
+        if let Some(BmcProtocol::Ipmi) = bmc.protocol {
+            if let Some((field, _)) = only_redfish.iter().find(|(_, given)| *given) {
+                return Err(Error::invalid(*field, "is for redfish; the protocol is ipmi"));
+            }
+            (bmc.certificate, bmc.system) = (None, String::new());
+        }
+        Ok(bmc)
     }
 
     /// Is it time to try to change the password?
@@ -230,6 +292,28 @@ mod tests {
     fn what_would_not_help_is_not_tried_again() {
         for kind in [TroubleKind::Permanent, TroubleKind::Refused, TroubleKind::Untrusted] {
             assert!(rotating().not_rotated(&trouble(kind), at(0)).is_some(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_given_becomes_another() {
+        let bmc = Bmc { protocol: Some(BmcProtocol::Redfish), port: 8443, managed: true, ..rotating() };
+        let update = |update: BmcUpdate| bmc.updated(&update);
+        let moved = update(BmcUpdate { address: Some([10, 9, 8, 7].into()), ..BmcUpdate::default() }).unwrap();
+        assert_eq!(moved, Bmc { address: [10, 9, 8, 7].into(), ..bmc.clone() });
+        let other = update(BmcUpdate { username: Some("root".to_owned()), ..BmcUpdate::default() }).unwrap();
+        assert_eq!((other.username.as_str(), other.managed), ("root", false));
+        let ipmi = BmcUpdate { protocol: Some(Some(BmcProtocol::Ipmi)), ..BmcUpdate::default() };
+        assert_eq!(update(ipmi.clone()).unwrap().port, 623);
+        let open = BmcUpdate { protocol: Some(None), ..BmcUpdate::default() };
+        assert_eq!((update(open.clone()).unwrap().protocol, update(open.clone()).unwrap().port), (None, 0));
+        for (wrong, field) in [
+            (BmcUpdate::default(), "bmc"),
+            (BmcUpdate { port: Some(7), ..open }, "port"),
+            (BmcUpdate { system: Some("1".to_owned()), ..ipmi }, "system"),
+        ] {
+            let error = update(wrong).unwrap_err().to_string();
+            assert!(error.starts_with(field), "{error}");
         }
     }
 

@@ -43,11 +43,16 @@ impl Racks {
     /// # Errors
     /// The rack or the BMC does not answer, or refuses.
     pub async fn probe_bmc(&self, m: &Machine) -> Result<Probed, Trouble> {
-        let ask = move |mut c: Client, bmc: rack::Bmc| {
-            let request = rack::ProbeBmcRequest { bmc: Some(bmc) };
-            async move { c.probe_bmc(request).await }
-        };
-        probed(self.call(m, "log in", ask).await?, self.inner.clock.now())
+        probed(self.call(m, "log in", probe).await?, self.inner.clock.now())
+    }
+
+    /// The same with a password that is not kept yet.
+    ///
+    /// # Errors
+    /// As [`Racks::probe_bmc`].
+    pub async fn probe_bmc_with(&self, m: &Machine, password: &Secret<String>) -> Result<Probed, Trouble> {
+        let bmc = wire(known(m)?, password);
+        probed(self.try_once(m, "log in", bmc, &probe).await?, self.inner.clock.now())
     }
 
     /// Asks the chassis power.
@@ -244,17 +249,8 @@ impl Racks {
     }
 
     async fn bmc(&self, m: &Machine) -> Result<rack::Bmc, Trouble> {
-        let Some(bmc) = &m.details.bmc else { return Err(permanent("no BMC is known for this machine")) };
-        let password = self.password(&password_purpose(m, bmc)).await?;
-        Ok(rack::Bmc {
-            protocol: bmc.protocol.map_or(0, |p| convert::protocol_to_wire(p).into()),
-            address: bmc.address.to_string(),
-            port: bmc.port.into(),
-            username: bmc.username.clone(),
-            password: password.expose().clone(),
-            certificate_sha256: bmc.certificate.map(|c| c.to_string()).unwrap_or_default(),
-            system: bmc.system.clone(),
-        })
+        let bmc = known(m)?;
+        Ok(wire(bmc, &self.password(&password_purpose(m, bmc)).await?))
     }
 
     async fn password(&self, purpose: &str) -> Result<Secret<String>, Trouble> {
@@ -290,6 +286,26 @@ impl Racks {
         text.map(|t| Some(Secret::new(t)))
             .map_err(|_| permanent("the password kept for this machine's BMC is not text"))
     }
+}
+
+fn known(m: &Machine) -> Result<&Bmc, Trouble> {
+    m.details.bmc.as_ref().ok_or_else(|| permanent("no BMC is known for this machine"))
+}
+
+fn wire(bmc: &Bmc, password: &Secret<String>) -> rack::Bmc {
+    rack::Bmc {
+        protocol: bmc.protocol.map_or(0, |p| convert::protocol_to_wire(p).into()),
+        address: bmc.address.to_string(),
+        port: bmc.port.into(),
+        username: bmc.username.clone(),
+        password: password.expose().clone(),
+        certificate_sha256: bmc.certificate.map(|c| c.to_string()).unwrap_or_default(),
+        system: bmc.system.clone(),
+    }
+}
+
+async fn probe(mut client: Client, bmc: rack::Bmc) -> Result<Response<rack::ProbeBmcResponse>, Status> {
+    client.probe_bmc(rack::ProbeBmcRequest { bmc: Some(bmc) }).await
 }
 
 /// Where the vault keeps the password of an account of our own.

@@ -113,6 +113,10 @@ async fn what_the_run_of_all_mutations_leaves_out_is_audited_too() {
                 let q = v1::BmcVerbRequest { options: None, machine: machine.clone(), comment: String::new() };
                 every_way(&site, &vera, name, &q.encode_to_vec()).await;
             }
+            "SetBmc" => {
+                let q = v1::SetBmcRequest { machine: machine.clone(), port: Some(6230), ..Default::default() };
+                every_way(&site, &vera, name, &q.encode_to_vec()).await;
+            }
             "PowerMachine" => {
                 let action = v1::PowerAction::Cycle.into();
                 let q = v1::PowerMachineRequest { options: None, machine: machine.clone(), action };

@@ -8,7 +8,7 @@ use farrier_proto::{
     rack,
     v1::{self, bmcs_client::BmcsClient as Bmcs},
 };
-use farrier_region::domain::lifecycle::Event;
+use farrier_region::domain::{bmc::Bmc, lifecycle::Event};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
@@ -28,6 +28,10 @@ async fn ready() -> (Site, Rack, Orders) {
     site.engine("m1", Some(Event::Done), |_| {}).await;
     site.own_account("m1", OWN).await;
     (site, rack, orders)
+}
+
+async fn known(site: &Site) -> Option<Bmc> {
+    site.app.store.machine_find("m1").await.unwrap().unwrap().machine.details.bmc
 }
 
 fn verb(comment: &str) -> v1::BmcVerbRequest {
@@ -106,6 +110,45 @@ async fn passwords_that_are_old_are_changed_and_no_others() {
     let events = site.app.store.event_list(0, None, None, 100).await.unwrap();
     let noted: Vec<_> = events.iter().filter(|e| e.body.actor == "schedule").map(|e| e.body.reason.as_str()).collect();
     assert_eq!(noted, ["asked for a new password of the BMC account (it is old)"]);
+}
+
+#[tokio::test]
+async fn a_bmc_is_set_when_it_takes_the_login_and_not_otherwise() {
+    let (site, _rack, orders) = ready().await;
+    let mut bmcs = Bmcs::new(site.channel.clone());
+    let set = |q: v1::SetBmcRequest| v1::SetBmcRequest { options: options(), machine: "m1".to_owned(), ..q };
+    let moved = || set(v1::SetBmcRequest { address: Some("10.99.0.5".to_owned()), ..Default::default() });
+    let before = known(&site).await;
+    let wrong = tonic::Status::permission_denied("the BMC refuses the login: wrong password");
+    orders.refuse("ProbeBmc", Some(wrong));
+    let refused_login = refused(bmcs.set_bmc(by(&site.admin, moved())).await, Code::FailedPrecondition);
+    assert!(refused_login.message().contains("wrong password"), "{refused_login:?}");
+    assert_eq!(known(&site).await, before);
+
+    let told =
+        rack::ProbeBmcResponse { protocol: v1::BmcProtocol::Ipmi.into(), cipher_suite: 17, ..Default::default() };
+    orders.refuse("ProbeBmc", None);
+    orders.answer("ProbeBmc", &told);
+    let dry = v1::MutationOptions { validate_only: true, ..options().unwrap() };
+    bmcs.set_bmc(by(&site.admin, v1::SetBmcRequest { options: Some(dry), ..moved() })).await.unwrap();
+    assert_eq!(known(&site).await, before);
+    let seen = bmcs.set_bmc(by(&site.admin, moved())).await.unwrap().into_inner().endpoint.unwrap();
+    assert_eq!((seen.address.as_str(), seen.managed_account), ("10.99.0.5", true));
+
+    let (username, password) = (Some("root".to_owned()), Some("theirs".to_owned()));
+    let half = set(v1::SetBmcRequest { username: username.clone(), ..Default::default() });
+    let half = refused(bmcs.set_bmc(by(&site.admin, half)).await, Code::InvalidArgument);
+    assert_eq!(half.message(), "password: is required with username");
+    let given = set(v1::SetBmcRequest { username, password, ..Default::default() });
+    let seen = bmcs.set_bmc(by(&site.admin, given)).await.unwrap().into_inner().endpoint.unwrap();
+    assert_eq!((seen.username.as_str(), seen.managed_account), ("root", false));
+    let revealed = bmcs.reveal_bmc_password(by(&site.admin, verb("a look"))).await.unwrap().into_inner();
+    assert_eq!(revealed.password, "theirs");
+    let nothing = set(v1::SetBmcRequest::default());
+    let nothing = refused(bmcs.set_bmc(by(&site.admin, nothing)).await, Code::InvalidArgument);
+    assert!(nothing.message().contains("nothing is to be changed"), "{nothing:?}");
+    let ulf = site.user("ulf", v1::Role::User).await;
+    refused(bmcs.set_bmc(by(&ulf, moved())).await, Code::PermissionDenied);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use prost::Message;
 /// needs none.
 pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     ("farrier.v1.Bmcs/ProbeBmc", "succeeds only with a rack and a BMC; the fleet's tests have both"),
+    ("farrier.v1.Bmcs/SetBmc", "the same"),
     ("farrier.v1.Bmcs/RotateBmcPassword", "the same"),
     ("farrier.v1.Bmcs/RevealBmcPassword", "the same; and its answer is not kept, because it holds a password"),
     ("farrier.v1.Bmcs/ResetBmc", "the same"),

@@ -1,6 +1,9 @@
 //! Requests about machines, made into the types of the use cases.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+};
 
 use farrier_common::{hardware::BmcProtocol, secret::Secret};
 use farrier_proto::{convert, v1};
@@ -11,14 +14,13 @@ use crate::{
         context::Ask,
         machines::{GivenBmc, NewLive, NewMachine, PowerAction, Wanted},
     },
-    domain::{Error, Result, script::Chosen},
+    domain::{Error, Result, bmc::BmcUpdate, script::Chosen},
 };
 
 mod update;
 
 pub(super) use update::wishes;
 
-/// What IPMI 2.0 keeps of a user name and of a password.
 /// Longest `Id` of a Redfish system.
 const MOST_SYSTEM: usize = 64;
 const MOST_LABELS: usize = 64;
@@ -77,16 +79,9 @@ pub(super) fn chosen(given: Option<v1::CommissionOptions>) -> Chosen {
 }
 
 pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
-    let protocol = convert::protocol_from_wire(q.protocol);
-    if protocol.is_none() && q.protocol != 0 {
-        return Err(unknown("bmc.protocol", BmcProtocol::ALL.iter().map(|p| p.as_str())));
-    }
-    let address = parse::ipv4("bmc.address", &q.address)?;
-    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-        return Err(Error::invalid("bmc.address", format!("{address} is not the address of one BMC")));
-    }
-    let port = u16::try_from(q.port)
-        .map_err(|_| Error::invalid("bmc.port", "must be 1 to 65535, or 0 for the protocol's own"))?;
+    let protocol = bmc_protocol("bmc.protocol", q.protocol)?;
+    let address = bmc_address("bmc.address", &q.address)?;
+    let port = bmc_port("bmc.port", q.port)?;
     let password = Secret::new(q.password);
     if port != 0 && protocol.is_none() {
         return Err(Error::invalid("bmc.port", "needs a protocol: without one, the protocols' own ports are asked"));
@@ -113,6 +108,54 @@ pub(super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
         ));
     }
     Ok(GivenBmc { protocol, address, port, username, password, use_as_is, take_over, certificate, system })
+}
+
+/// What is to be another in how a BMC is reached, and the password of the account that is given.
+pub(in crate::api) fn bmc_update(q: v1::SetBmcRequest) -> Result<(BmcUpdate, Option<Secret<String>>)> {
+    let protocol = q.protocol.map(|p| bmc_protocol("protocol", p)).transpose()?;
+    let password = q.password.map(Secret::new);
+    let (most_username, most_password) = protocol.flatten().unwrap_or(BmcProtocol::Redfish).longest_login();
+    match (&q.username, &password) {
+        (Some(username), Some(password)) => {
+            printable("username", username, most_username)?;
+            printable("password", password.expose(), most_password)?;
+        }
+        (None, None) => {}
+        (Some(_), None) => return Err(Error::invalid("password", "is required with username")),
+        (None, Some(_)) => return Err(Error::invalid("username", "is required with password")),
+    }
+    if let Some(system) = q.system.as_ref().filter(|s| !s.is_empty()) {
+        printable("system", system, MOST_SYSTEM)?;
+    }
+    let certificate = q.certificate_sha256.as_ref().map(|c| parse::optional("certificate_sha256", c)).transpose()?;
+    let update = BmcUpdate {
+        address: q.address.as_ref().map(|a| bmc_address("address", a)).transpose()?,
+        protocol,
+        port: q.port.map(|p| bmc_port("port", p)).transpose()?,
+        username: q.username,
+        certificate,
+        system: q.system,
+    };
+    Ok((update, password))
+}
+
+fn bmc_protocol(field: &str, given: i32) -> Result<Option<BmcProtocol>> {
+    match convert::protocol_from_wire(given) {
+        None if given != 0 => Err(unknown(field, BmcProtocol::ALL.iter().map(|p| p.as_str()))),
+        protocol => Ok(protocol),
+    }
+}
+
+fn bmc_address(field: &str, text: &str) -> Result<Ipv4Addr> {
+    let address = parse::ipv4(field, text)?;
+    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+        return Err(Error::invalid(field, format!("{address} is not the address of one BMC")));
+    }
+    Ok(address)
+}
+
+fn bmc_port(field: &str, given: u32) -> Result<u16> {
+    u16::try_from(given).map_err(|_| Error::invalid(field, "must be 1 to 65535, or 0 for the protocol's own"))
 }
 
 fn printable(field: &str, text: &str, most: usize) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         Error, Result,
         advance::Change,
-        bmc::{Exchange, PASSWORD},
+        bmc::{Bmc, BmcUpdate, Exchange, PASSWORD},
         lifecycle::Class,
         machine::Machine,
         user::{Role, User},
@@ -19,7 +19,7 @@ use crate::{
             unlocked,
         },
     },
-    racks::pending_purpose,
+    racks::{given_purpose, pending_purpose},
     store::{Extra, MachineView, Once},
 };
 
@@ -52,6 +52,44 @@ impl App {
                 bmc.learn(found.protocol, found.certificate, found.facts.clone());
             }
             Ok((change, Extra::default()))
+        })
+        .await
+    }
+
+    /// Reaches a machine's BMC otherwise from now on; `password` is that of the account in `update`, if there is one.
+    ///
+    /// # Errors
+    /// Not an admin; the machine is at work; no BMC is known; a field is wrong; the BMC is not reached so, or refuses.
+    pub async fn bmc_set(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        (update, password): (&BmcUpdate, Option<&Secret<String>>),
+        comment: &str,
+    ) -> Result<Once<MachineView>> {
+        let verb = "set the BMC of";
+        let m = self.bmc_of(ask, which, verb).await?;
+        settable(&m)?;
+        let mut after = m.clone();
+        after.details.bmc = known(&m)?.updated(update).map(Some)?;
+        let found = match password {
+            _ if ask.request.validate_only => None,
+            Some(password) => Some(self.racks.probe_bmc_with(&after, password).await.map_err(error)?),
+            None => Some(self.racks.probe_bmc(&after).await.map_err(error)?),
+        };
+        let asked = recorded(ask);
+        self.change(&asked, which, verb, |_, m| {
+            settable(m)?;
+            let mut bmc = known(m)?.updated(update)?;
+            let told = found.as_ref().map_or("", |f| f.text.as_str());
+            let what = format!("set the BMC: {}@{}; it tells: {told}", bmc.username, bmc.address);
+            if let Some(found) = &found {
+                bmc.learn(found.protocol, found.certificate, found.facts.clone());
+            }
+            let mut change = Change::of(m.clone());
+            change.machine.details.bmc = Some(bmc);
+            change.events.push(noted(m, ask.actor(), &what, comment));
+            Ok((change, self.given_password(m, password)))
         })
         .await
     }
@@ -108,10 +146,7 @@ impl App {
     /// Not an admin; the machine is at work; no BMC is known; rack or BMC do not answer.
     pub async fn bmc_reset(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
         let m = self.bmc_of(ask, which, "reset the BMC of").await?;
-        if m.state.class() == Class::Working {
-            let why = format!("machine {} is {}: its work needs the BMC; wait, or abort the work", m.name, m.state);
-            return Err(Error::Precondition(why));
-        }
+        at_rest(&m)?;
         if !ask.request.validate_only {
             self.racks.reset_bmc(&m).await.map_err(error)?;
         }
@@ -134,6 +169,29 @@ impl App {
         reachable(&m)?;
         Ok(m)
     }
+}
+
+/// Refuses if the machine's work needs its BMC.
+fn at_rest(m: &Machine) -> Result<()> {
+    if m.state.class() == Class::Working {
+        let why = format!("machine {} is {}: its work needs the BMC; wait, or abort the work", m.name, m.state);
+        return Err(Error::Precondition(why));
+    }
+    Ok(())
+}
+
+/// Refuses if somebody else is about to use the BMC as it is reached now.
+fn settable(m: &Machine) -> Result<()> {
+    at_rest(m)?;
+    if m.details.bmc.as_ref().is_some_and(|bmc| bmc.rotation.is_some()) {
+        let why = format!("the BMC password of machine {} is being changed; wait until that has ended", m.name);
+        return Err(Error::Precondition(why));
+    }
+    Ok(())
+}
+
+fn known(m: &Machine) -> Result<&Bmc> {
+    m.details.bmc.as_ref().ok_or_else(|| Error::Precondition(format!("the BMC of machine {} is not known", m.name)))
 }
 
 /// What the caller saw was checked before the BMC was asked; the answer does not depend on what has changed since.

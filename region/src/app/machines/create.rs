@@ -92,7 +92,7 @@ impl App {
             machine.details.stay_up = wishes.stay_up;
             machine.details.ssh = ssh.clone();
             machine.reason = "added by hand".to_owned();
-            let extra = self.given_password(&machine, Some(&new.bmc));
+            let extra = self.given_password(&machine, Some(&new.bmc.password));
             let made = born(machine, birth, &ask.actor(), extra);
             self.crash.at(Point::VerbReceived, birth.to.as_str());
             match self.store.machine_insert(Some(&ask.request), made, self.in_transaction(ask)).await {

@@ -114,7 +114,7 @@ impl App {
             machine.owner = Some(owner);
             machine.pool = pool;
             describe(&mut machine, new);
-            let extra = self.given_password(&machine, new.bmc.as_ref());
+            let extra = self.given_password(&machine, new.bmc.as_ref().map(|b| &b.password));
             let digest = self.live_token(machine.id).digest();
             let made = born(machine, birth, &ask.actor(), extra);
             self.crash.at(Point::VerbReceived, birth.to.as_str());

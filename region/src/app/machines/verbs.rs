@@ -19,6 +19,7 @@ use crate::{
         script::{self, Chosen},
         verbs::{self as rules, Asked, Reached},
     },
+    racks::given_purpose,
     store::{Extra, MachineView, Once},
 };
 
@@ -95,7 +96,7 @@ impl App {
             change.machine.rack = change.machine.rack.or(rack);
             change.machine.details.stay_up = chosen.stay_up;
             change.machine.details.ssh = ssh.clone();
-            Ok((change, self.given_password(m, bmc.as_ref())))
+            Ok((change, self.given_password(m, bmc.as_ref().map(|b| &b.password))))
         })
         .await
     }
@@ -223,10 +224,10 @@ impl App {
     }
 
     /// The password that was given for a machine's BMC, sealed.
-    pub(super) fn given_password(&self, m: &Machine, bmc: Option<&GivenBmc>) -> Extra {
-        let secrets = bmc.map(|b| {
-            let purpose = format!("bmc-given/{}", m.id);
-            let sealed = self.vault.seal(&purpose, b.password.expose().as_bytes());
+    pub(super) fn given_password(&self, m: &Machine, password: Option<&Secret<String>>) -> Extra {
+        let secrets = password.map(|password| {
+            let purpose = given_purpose(m);
+            let sealed = self.vault.seal(&purpose, password.expose().as_bytes());
             (purpose, sealed)
         });
         Extra::from(secrets.into_iter().collect::<Vec<_>>())

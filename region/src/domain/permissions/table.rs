@@ -26,6 +26,7 @@ pub const CALLS: &[Call] = &[
     changes("Bmcs",       "ProbeBmc",                  ADMIN),
     changes("Bmcs",       "RotateBmcPassword",         ADMIN),
     changes("Bmcs",       "RevealBmcPassword",         ADMIN),
+    changes("Bmcs",       "SetBmc",                    ADMIN),
     changes("Bmcs",       "ResetBmc",                  ADMIN),
 
     reads  ("Events",     "ListEvents",                Token),
