@@ -19,7 +19,7 @@ use crate::{
             unlocked,
         },
     },
-    racks::{given_purpose, pending_purpose},
+    racks::pending_purpose,
     store::{Extra, MachineView, Once},
 };
 
