@@ -28,7 +28,7 @@ use crate::crash::{Crash, Point, Work};
 use self::{
     account::{Account, Ensured},
     driver::Driver,
-    gate::{Gate, Turn},
+    gate::{Class, Gate, Turn},
     ipmi::{
         Ipmi,
         lanplus::{KnownSuites, Pace},
@@ -194,8 +194,8 @@ impl Bmcs {
     }
 
     /// Waits for the turn at a BMC, and takes the driver for it.
-    async fn enter(&self, login: &Login) -> Result<(Turn, Driver), BmcError> {
-        let turn = self.gate.enter(login.address).await?;
+    async fn enter(&self, login: &Login, class: Class) -> Result<(Turn, Driver), BmcError> {
+        let turn = self.gate.enter(login.address, class).await?;
         let (patience, crash) = (self.patience, self.crash.clone());
         let driver = match &login.face {
             Face::Ipmi => {
@@ -223,16 +223,24 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn probe(&self, login: &Login) -> Result<Probe, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Inventory).await?;
         bmc.probe().await
+    }
+
+    /// Asks for the chassis power, for somebody who waits for it.
+    ///
+    /// # Errors
+    /// See [`BmcError`].
+    pub async fn power(&self, login: &Login) -> Result<PowerState, BmcError> {
+        self.power_for(login, Class::Inventory).await
     }
 
     /// Asks for the chassis power.
     ///
     /// # Errors
     /// See [`BmcError`].
-    pub async fn power(&self, login: &Login) -> Result<PowerState, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+    pub async fn power_for(&self, login: &Login, class: Class) -> Result<PowerState, BmcError> {
+        let (_turn, bmc) = self.enter(login, class).await?;
         bmc.power().await
     }
 
@@ -241,7 +249,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the chassis does not get there in time.
     pub async fn set_power(&self, login: &Login, wanted: PowerState) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Power).await?;
         bmc.set_power(wanted, &self.commanded(Work::SetPower)).await
     }
 
@@ -250,7 +258,7 @@ impl Bmcs {
     /// # Errors
     /// As for [`Bmcs::set_power`].
     pub async fn cycle_power(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Power).await?;
         let commanded = self.commanded(Work::CyclePower);
         bmc.set_power(PowerState::Off, &commanded).await?;
         bmc.set_power(PowerState::On, &commanded).await
@@ -261,7 +269,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn soft_off(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Power).await?;
         bmc.soft_off(&self.commanded(Work::SoftOff)).await
     }
 
@@ -271,7 +279,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the account still works.
     pub async fn remove_account(&self, login: &Login, username: &str) -> Result<bool, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Lifecycle).await?;
         bmc.remove_account(username).await
     }
 
@@ -281,7 +289,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the BMC goes on with the old password, `Refused` if it takes neither.
     pub async fn change_password(&self, login: &Login, password: &Secret<String>) -> Result<bool, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Lifecycle).await?;
         bmc.change_password(password).await
     }
 
@@ -290,7 +298,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn reset(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Lifecycle).await?;
         bmc.reset().await
     }
 
@@ -299,7 +307,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn set_boot_device(&self, login: &Login, device: BootDevice, uefi: bool) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Power).await?;
         bmc.set_boot_device(device, uefi).await
     }
 
@@ -308,7 +316,7 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; what was written to the account's slot has been undone unless the text says otherwise.
     pub async fn ensure_account(&self, login: &Login, account: &Account) -> Result<Ensured, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (_turn, bmc) = self.enter(login, Class::Lifecycle).await?;
         bmc.ensure_account(account).await
     }
 

@@ -9,6 +9,7 @@ use tokio::time::Duration;
 
 use super::{
     BmcError, Bmcs, Capability, Face, Login, Probe,
+    gate::Class,
     ipmi::lanplus::{self, KnownSuites},
     redfish::{self, Https, http::Limits},
 };
@@ -101,7 +102,7 @@ impl Bmcs {
 
     /// Is there somebody who speaks it? Tells nobody's name.
     async fn greet(&self, login: &Login) -> Result<(), BmcError> {
-        let _turn = self.gate.enter(login.address).await?;
+        let _turn = self.gate.enter(login.address, Class::Inventory).await?;
         match &login.face {
             Face::Ipmi => Ok(lanplus::greet(
                 login.address,

@@ -1,104 +1,108 @@
 //! One operation at a time per BMC: many BMCs have four session slots and answer wrongly under parallel load.
+//!
+//! Who waits is called by importance ([`Class`]). `schedule` decides; this is the shell that makes tasks wait.
+
+mod schedule;
 
 use std::{
-    collections::HashMap,
     net::SocketAddrV4,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::oneshot, time::timeout};
 
+use self::schedule::{Place, QUEUE, Schedule, Waits};
 use super::BmcError;
 
 /// How long an operation waits for its turn: with it, a slow power-off still fits into the minute that the region waits.
 const WAIT: Duration = Duration::from_secs(12);
-/// How many operations may wait for one BMC.
-const QUEUE: usize = 16;
+
+/// How important an operation is; the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Changes the power, or what is booted next.
+    Power,
+    /// A step of a machine's life waits for it.
+    Lifecycle,
+    /// A look that somebody waits for.
+    Inventory,
+    /// A look on schedule: nobody waits for it, and it comes again.
+    Polling,
+}
 
 /// Hands out turns. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<Mutex<HashMap<SocketAddrV4, Weak<Door>>>>);
-
-#[derive(Debug)]
-struct Door {
-    turn: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
-}
+pub struct Gate(Arc<Mutex<Schedule<Ticket>>>);
 
 /// The right to talk to one BMC; ends when dropped.
 #[derive(Debug)]
 pub struct Turn {
-    _turn: OwnedSemaphorePermit,
-    _door: Arc<Door>,
+    gate: Gate,
+    bmc: SocketAddrV4,
 }
 
+/// Calls who waits. It is dropped if somebody else gets the place.
+#[derive(Debug)]
+struct Ticket(oneshot::Sender<Turn>);
+
+/// A place in a queue; it is left when dropped.
+struct Waiting<'a> {
+    gate: &'a Gate,
+    bmc: SocketAddrV4,
+    place: Place,
+}
+
+// === impl Gate ===
+
 impl Gate {
-    /// Waits for the turn at `address`.
+    /// Waits for the turn at `bmc`.
     ///
     /// # Errors
-    /// `Busy` if too many wait already or the turn does not come in time.
-    pub async fn enter(&self, address: SocketAddrV4) -> Result<Turn, BmcError> {
-        let door = self.door(address);
-        let busy = |text: String| BmcError::Busy(format!("{text} for {address}"));
-        let place = Arc::clone(&door.queue)
-            .try_acquire_owned()
-            .map_err(|_| busy(format!("{QUEUE} operations are waiting already")))?;
-        let turn = timeout(WAIT, Arc::clone(&door.turn).acquire_owned())
-            .await
-            .map_err(|_| busy(format!("an earlier operation has been running for {WAIT:?}")))?
-            .map_err(|_| busy("the gate is closed".into()))?;
-        drop(place);
-        Ok(Turn { _turn: turn, _door: door })
+    /// `Busy` if too many wait already, the turn does not come in time, or something more important takes the place.
+    pub async fn enter(&self, bmc: SocketAddrV4, class: Class) -> Result<Turn, BmcError> {
+        let busy = |text: String| BmcError::Busy(format!("{text} for {bmc}"));
+        let (place, called, displaced) = {
+            let mut schedule = self.schedule();
+            if schedule.start(bmc) {
+                return Ok(Turn { gate: self.clone(), bmc });
+            }
+            let (call, called) = oneshot::channel();
+            match schedule.wait(bmc, class, Ticket(call)) {
+                Waits::Here(place) => (place, called, None),
+                Waits::InsteadOf(place, displaced) => (place, called, Some(displaced)),
+                Waits::Full => return Err(busy(format!("{QUEUE} operations are waiting already"))),
+            }
+        };
+        drop(displaced);
+        let _waiting = Waiting { gate: self, bmc, place };
+        match timeout(WAIT, called).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) => Err(busy("something more important took the place in the queue".to_owned())),
+            Err(_) => Err(busy(format!("the turn did not come within {WAIT:?}"))),
+        }
     }
 
-    fn door(&self, address: SocketAddrV4) -> Arc<Door> {
-        let mut doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(door) = doors.get(&address).and_then(Weak::upgrade) {
-            return door;
+    fn schedule(&self) -> MutexGuard<'_, Schedule<Ticket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let next = self.gate.schedule().done(self.bmc);
+        if let Some(Ticket(call)) = next {
+            // Who has stopped waiting at this moment drops the turn, which passes it on. So does the channel if nobody takes it out.
+            drop(call.send(Self { gate: self.gate.clone(), bmc: self.bmc }));
         }
-        doors.retain(|_, door| door.strong_count() > 0);
-        let door = Arc::new(Door { turn: Arc::new(Semaphore::new(1)), queue: Arc::new(Semaphore::new(QUEUE)) });
-        doors.insert(address, Arc::downgrade(&door));
-        door
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.gate.schedule().give_up(self.bmc, self.place);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ONE: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(10, 0, 0, 1), 623);
-
-    #[tokio::test(start_paused = true)]
-    async fn one_at_a_time_and_others_are_free() {
-        let gate = Gate::default();
-        let first = gate.enter(ONE).await.unwrap();
-        gate.enter(SocketAddrV4::new(*ONE.ip(), 624)).await.unwrap();
-        assert!(matches!(gate.enter(ONE).await, Err(BmcError::Busy(_))), "waits, then gives up");
-        drop(first);
-        gate.enter(ONE).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_queue_is_bounded() {
-        let gate = Gate::default();
-        let _first = gate.enter(ONE).await.unwrap();
-        let waiting: Vec<_> = (0..QUEUE)
-            .map(|_| {
-                tokio::spawn({
-                    let gate = gate.clone();
-                    async move { gate.enter(ONE).await.is_ok() }
-                })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        let before = tokio::time::Instant::now();
-        assert!(matches!(gate.enter(ONE).await, Err(BmcError::Busy(_))));
-        assert_eq!(before.elapsed(), Duration::ZERO, "refused at once");
-        drop(waiting);
-    }
-}
+mod tests;

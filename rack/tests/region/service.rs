@@ -154,7 +154,7 @@ async fn blobs_are_prefetched_and_errors_have_codes() {
         password: "calvin".into(),
         ..proto::Bmc::default()
     };
-    let away = client.get_power(proto::GetPowerRequest { bmc: Some(bmc.clone()) }).await.unwrap_err();
+    let away = client.get_power(proto::GetPowerRequest { bmc: Some(bmc.clone()), urgency: 0 }).await.unwrap_err();
     assert_eq!(away.code(), Code::Unavailable);
     assert!(!away.message().contains("calvin"), "{}", away.message());
     let request = proto::SetPowerRequest { bmc: Some(bmc), power: 0 };

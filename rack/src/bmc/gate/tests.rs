@@ -1,0 +1,91 @@
+use std::net::Ipv4Addr;
+
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, yield_now},
+    time::Instant,
+};
+
+use super::*;
+
+const ONE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 623);
+const OTHER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 623);
+
+/// Waits in a task, tells its name when its turn has come, and lets it end.
+async fn asks(
+    gate: &Gate,
+    class: Class,
+    name: &'static str,
+    turns: &mpsc::UnboundedSender<&'static str>,
+) -> JoinHandle<Result<(), BmcError>> {
+    let (gate, turns) = (gate.clone(), turns.clone());
+    let task = tokio::spawn(async move {
+        let _turn = gate.enter(ONE, class).await?;
+        turns.send(name).unwrap();
+        Ok(())
+    });
+    // On one thread it runs until it waits.
+    yield_now().await;
+    task
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_at_a_time_and_others_are_free() {
+    let gate = Gate::default();
+    let first = gate.enter(ONE, Class::Polling).await.unwrap();
+    let _other = gate.enter(OTHER, Class::Polling).await.unwrap();
+    let before = Instant::now();
+    assert!(matches!(gate.enter(ONE, Class::Power).await, Err(BmcError::Busy(_))), "waits, then gives up");
+    assert_eq!(before.elapsed(), WAIT);
+    drop(first);
+    drop(gate.enter(ONE, Class::Polling).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_more_important_is_called_first() {
+    let (gate, (turns, mut called)) = (Gate::default(), mpsc::unbounded_channel());
+    let first = gate.enter(ONE, Class::Polling).await.unwrap();
+    let mut tasks = Vec::new();
+    for (class, name) in [(Class::Polling, "poll"), (Class::Inventory, "probe"), (Class::Power, "off")] {
+        tasks.push(asks(&gate, class, name, &turns).await);
+    }
+    drop(first);
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!([called.recv().await, called.recv().await, called.recv().await], ["off", "probe", "poll"].map(Some));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_once_and_polls_make_room() {
+    let (gate, (turns, _called)) = (Gate::default(), mpsc::unbounded_channel());
+    let first = gate.enter(ONE, Class::Power).await.unwrap();
+    let mut polls = Vec::new();
+    for _ in 0..QUEUE {
+        polls.push(asks(&gate, Class::Polling, "poll", &turns).await);
+    }
+    let before = Instant::now();
+    assert!(matches!(gate.enter(ONE, Class::Polling).await, Err(BmcError::Busy(_))));
+    let command = asks(&gate, Class::Power, "off", &turns).await;
+    let newest = polls.pop().unwrap().await.unwrap().unwrap_err();
+    assert!(matches!(&newest, BmcError::Busy(text) if text.contains("more important")), "{newest}");
+    assert_eq!(before.elapsed(), Duration::ZERO, "told at once");
+    drop(first);
+    command.await.unwrap().unwrap();
+    for poll in polls {
+        poll.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_waiting_costs_nobody_a_turn() {
+    let (gate, (turns, _called)) = (Gate::default(), mpsc::unbounded_channel());
+    let first = gate.enter(ONE, Class::Power).await.unwrap();
+    let leaves = asks(&gate, Class::Power, "leaves", &turns).await;
+    let stays = asks(&gate, Class::Polling, "stays", &turns).await;
+    // Called and gone at the same moment: nobody has taken the turn out of the channel yet.
+    drop(first);
+    leaves.abort();
+    assert!(leaves.await.unwrap_err().is_cancelled());
+    stays.await.unwrap().unwrap();
+}
