@@ -28,7 +28,7 @@ use crate::crash::{Crash, Point, Work};
 use self::{
     account::{Account, Ensured},
     driver::Driver,
-    gate::{Class, Gate, Turn},
+    gate::{Class, Gate, Reading, Turn},
     ipmi::{
         Ipmi,
         lanplus::{KnownSuites, Pace},
@@ -109,6 +109,16 @@ pub struct Login {
     pub face: Face,
     /// What is known of BMCs' cipher suites; [`Bmcs`] puts its own here.
     pub suites: KnownSuites,
+}
+
+impl Login {
+    /// Is it the same account, on the same BMC, by the same way?
+    fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.username == other.username
+            && self.password.expose() == other.password.expose()
+            && self.face == other.face
+    }
 }
 
 /// How a BMC is spoken to, with what has to be known for it.
@@ -196,15 +206,18 @@ impl Bmcs {
     /// Waits for the turn at a BMC, and takes the driver for it.
     async fn enter(&self, login: &Login, class: Class) -> Result<(Turn, Driver), BmcError> {
         let turn = self.gate.enter(login.address, class).await?;
+        Ok((turn, self.driver(login)))
+    }
+
+    fn driver(&self, login: &Login) -> Driver {
         let (patience, crash) = (self.patience, self.crash.clone());
-        let driver = match &login.face {
+        match &login.face {
             Face::Ipmi => {
                 let login = Login { suites: self.suites.clone(), ..login.clone() };
                 Driver::Ipmi(Ipmi { login, pace: self.pace, patience, crash })
             }
             Face::Redfish(https) => Driver::Redfish(self.redfish(login, https, self.limits)),
-        };
-        Ok((turn, driver))
+        }
     }
 
     fn redfish(&self, login: &Login, https: &Https, limits: Limits) -> Redfish {
@@ -240,8 +253,14 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn power_for(&self, login: &Login, class: Class) -> Result<PowerState, BmcError> {
-        let (_turn, bmc) = self.enter(login, class).await?;
-        bmc.power().await
+        match self.gate.read(login, class).await? {
+            Reading::Own(_turn, others) => {
+                let told = self.driver(login).power().await;
+                others.tell(&told);
+                told
+            }
+            Reading::Shared(told) => told,
+        }
     }
 
     /// Brings the chassis power to `wanted` and waits until the BMC confirms it.

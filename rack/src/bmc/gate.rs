@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
+use farrier_common::hardware::PowerState;
 use tokio::{sync::oneshot, time::timeout};
 
 use self::schedule::{Place, QUEUE, Schedule, Waits};
-use super::BmcError;
+use super::{BmcError, Login};
 
 /// How long an operation waits for its turn: with it, a slow power-off still fits into the minute that the region waits.
 const WAIT: Duration = Duration::from_secs(12);
@@ -42,9 +43,38 @@ pub struct Turn {
     bmc: SocketAddrV4,
 }
 
+/// What a BMC told of its power.
+type Told = Result<PowerState, BmcError>;
+
+/// How whoever wants to know the power comes to know it.
+#[derive(Debug)]
+pub enum Reading {
+    /// By asking the BMC, and telling those who waited for the same.
+    Own(Turn, Others),
+    /// Somebody else asked the BMC after we had come.
+    Shared(Told),
+}
+
+/// Those who wait for the answer that somebody else is getting.
+#[derive(Debug)]
+pub struct Others(Vec<oneshot::Sender<Told>>);
+
 /// Calls who waits. It is dropped if somebody else gets the place.
 #[derive(Debug)]
-struct Ticket(oneshot::Sender<Turn>);
+struct Ticket {
+    call: oneshot::Sender<Called>,
+    /// Whoever wants nothing but to read the power with this login may be told it by another.
+    reads: Option<Login>,
+}
+
+/// What who waits is called for.
+#[derive(Debug)]
+enum Called {
+    /// To do it.
+    ToTurn(Turn),
+    /// To be told; whoever has the turn now begins to read, and holds the other end.
+    ToBeTold(oneshot::Receiver<Told>),
+}
 
 /// A place in a queue; it is left when dropped.
 struct Waiting<'a> {
@@ -61,14 +91,51 @@ impl Gate {
     /// # Errors
     /// `Busy` if too many wait already, the turn does not come in time, or something more important takes the place.
     pub async fn enter(&self, bmc: SocketAddrV4, class: Class) -> Result<Turn, BmcError> {
+        match self.called(bmc, class, None).await? {
+            Called::ToTurn(turn) => Ok(turn),
+            Called::ToBeTold(_) => Err(BmcError::Busy(format!("an answer came instead of the turn for {bmc}"))),
+        }
+    }
+
+    /// Waits for the turn to read the power with `login`, or for the answer of somebody who reads it meanwhile: whoever gets the
+    /// turn tells all who wait for the same. An answer is never older than the question: who comes after the turn has begun
+    /// waits for the next one.
+    ///
+    /// # Errors
+    /// As for [`Gate::enter`].
+    pub async fn read(&self, login: &Login, class: Class) -> Result<Reading, BmcError> {
+        match self.called(login.address, class, Some(login)).await? {
+            Called::ToTurn(turn) => {
+                let others = self.others(login);
+                Ok(Reading::Own(turn, others))
+            }
+            // It ends when whoever reads ends, as every operation does.
+            Called::ToBeTold(told) => told.await.map(Reading::Shared).map_err(|_| {
+                BmcError::Busy(format!("whoever asked {} for all did not come to an end; ask again", login.address))
+            }),
+        }
+    }
+
+    /// Has those who wait to read the same wait for what is read now.
+    fn others(&self, login: &Login) -> Others {
+        let same = |ticket: &Ticket| ticket.reads.as_ref().is_some_and(|other| other.is_same(login));
+        let waiting = self.schedule().take(login.address, same);
+        let told = waiting.into_iter().filter_map(|Ticket { call, .. }| {
+            let (tell, told) = oneshot::channel();
+            call.send(Called::ToBeTold(told)).is_ok().then_some(tell)
+        });
+        Others(told.collect())
+    }
+
+    async fn called(&self, bmc: SocketAddrV4, class: Class, reads: Option<&Login>) -> Result<Called, BmcError> {
         let busy = |text: String| BmcError::Busy(format!("{text} for {bmc}"));
         let (place, called, displaced) = {
             let mut schedule = self.schedule();
             if schedule.start(bmc) {
-                return Ok(Turn { gate: self.clone(), bmc });
+                return Ok(Called::ToTurn(Turn { gate: self.clone(), bmc }));
             }
             let (call, called) = oneshot::channel();
-            match schedule.wait(bmc, class, Ticket(call)) {
+            match schedule.wait(bmc, class, Ticket { call, reads: reads.cloned() }) {
                 Waits::Here(place) => (place, called, None),
                 Waits::InsteadOf(place, displaced) => (place, called, Some(displaced)),
                 Waits::Full => return Err(busy(format!("{QUEUE} operations are waiting already"))),
@@ -77,7 +144,7 @@ impl Gate {
         drop(displaced);
         let _waiting = Waiting { gate: self, bmc, place };
         match timeout(WAIT, called).await {
-            Ok(Ok(turn)) => Ok(turn),
+            Ok(Ok(called)) => Ok(called),
             Ok(Err(_)) => Err(busy("something more important took the place in the queue".to_owned())),
             Err(_) => Err(busy(format!("the turn did not come within {WAIT:?}"))),
         }
@@ -88,12 +155,22 @@ impl Gate {
     }
 }
 
+impl Others {
+    /// Tells them.
+    pub fn tell(self, told: &Told) {
+        for tell in self.0 {
+            // Who has left meanwhile wants to know nothing.
+            drop(tell.send(told.clone()));
+        }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let next = self.gate.schedule().done(self.bmc);
-        if let Some(Ticket(call)) = next {
+        if let Some(Ticket { call, .. }) = next {
             // Who has stopped waiting at this moment drops the turn, which passes it on. So does the channel if nobody takes it out.
-            drop(call.send(Self { gate: self.gate.clone(), bmc: self.bmc }));
+            drop(call.send(Called::ToTurn(Self { gate: self.gate.clone(), bmc: self.bmc })));
         }
     }
 }

@@ -82,6 +82,12 @@ impl<T> Schedule<T> {
         }
     }
 
+    /// Takes those out of the queue of `bmc` who wait for what whoever has the turn is about to learn.
+    pub(super) fn take(&mut self, bmc: SocketAddrV4, same: impl Fn(&T) -> bool) -> Vec<T> {
+        let Some(door) = self.doors.get_mut(&bmc) else { return Vec::new() };
+        door.waiting.extract_if(.., |_, ticket| same(ticket)).map(|(_, ticket)| ticket).collect()
+    }
+
     /// The turn at `bmc` is over; answers who has it now.
     pub(super) fn done(&mut self, bmc: SocketAddrV4) -> Option<T> {
         let door = self.doors.get_mut(&bmc)?;

@@ -6,7 +6,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::*;
+use super::{
+    super::{Face, ipmi::lanplus::KnownSuites},
+    *,
+};
 
 const ONE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 623);
 const OTHER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 623);
@@ -88,4 +91,65 @@ async fn who_leaves_while_waiting_costs_nobody_a_turn() {
     leaves.abort();
     assert!(leaves.await.unwrap_err().is_cancelled());
     stays.await.unwrap().unwrap();
+}
+
+fn login(password: &str) -> Login {
+    let (username, password) = ("maas".to_owned(), password.to_owned().into());
+    Login { address: ONE, username, password, face: Face::Ipmi, suites: KnownSuites::default() }
+}
+
+/// Reads in a task; tells what it is told, or that it has the turn, and ends when `tell` says what the BMC answers.
+async fn reads(gate: &Gate, class: Class, password: &str) -> (JoinHandle<(bool, Told)>, oneshot::Sender<Told>) {
+    let (gate, login, (tell, answer)) = (gate.clone(), login(password), oneshot::channel::<Told>());
+    let task = tokio::spawn(async move {
+        match gate.read(&login, class).await {
+            Ok(Reading::Own(_turn, others)) => {
+                let told = answer.await.unwrap();
+                others.tell(&told);
+                (true, told)
+            }
+            Ok(Reading::Shared(told)) => (false, told),
+            Err(error) => (false, Err(error)),
+        }
+    });
+    yield_now().await;
+    (task, tell)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_same_gets_one_answer_that_is_not_older_than_the_question() {
+    let gate = Gate::default();
+    let command = gate.enter(ONE, Class::Power).await.unwrap();
+    let (poll, _) = reads(&gate, Class::Polling, "calvin").await;
+    let (other_login, tell_other) = reads(&gate, Class::Polling, "letmein").await;
+    let (engine, tell) = reads(&gate, Class::Lifecycle, "calvin").await;
+    drop(command);
+    yield_now().await;
+    // The read has begun: who comes now gets a later one.
+    let (late, tell_late) = reads(&gate, Class::Lifecycle, "calvin").await;
+    tokio::time::advance(WAIT * 2 / 3).await;
+    tell.send(Ok(PowerState::Off)).unwrap();
+    assert_eq!(engine.await.unwrap(), (true, Ok(PowerState::Off)), "the more important one asked");
+    assert_eq!(poll.await.unwrap(), (false, Ok(PowerState::Off)));
+    tell_late.send(Ok(PowerState::On)).unwrap();
+    assert_eq!(late.await.unwrap(), (true, Ok(PowerState::On)));
+    tell_other.send(Err(BmcError::Refused("no".into()))).unwrap();
+    assert_eq!(other_login.await.unwrap(), (true, Err(BmcError::Refused("no".into()))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_anothers_answer_is_told_if_none_comes() {
+    let gate = Gate::default();
+    let command = gate.enter(ONE, Class::Power).await.unwrap();
+    let (first, _tell) = reads(&gate, Class::Lifecycle, "calvin").await;
+    let (second, _) = reads(&gate, Class::Lifecycle, "calvin").await;
+    drop(command);
+    yield_now().await;
+    // Longer than a place in the queue is waited for: the answer is on its way.
+    tokio::time::advance(WAIT * 2).await;
+    yield_now().await;
+    assert!(!second.is_finished());
+    first.abort();
+    assert!(matches!(second.await.unwrap(), (false, Err(BmcError::Busy(_)))));
+    assert!(gate.enter(ONE, Class::Polling).await.is_ok());
 }

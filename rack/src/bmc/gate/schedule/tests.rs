@@ -61,3 +61,12 @@ fn who_gives_up_is_passed_over_and_nothing_is_kept() {
     assert_eq!(schedule.done(ONE), None);
     assert!(schedule.doors.is_empty());
 }
+
+#[test]
+fn who_waits_for_the_same_is_taken_out_in_order() {
+    let mut schedule = queue(&[(Class::Polling, "read b"), (Class::Power, "off"), (Class::Lifecycle, "read a")]);
+    assert_eq!(schedule.take(ONE, |name| name.starts_with("read")), ["read a", "read b"]);
+    assert_eq!(schedule.take(ONE, |name| name.starts_with("read")), [""; 0]);
+    assert_eq!(schedule.take(OTHER, |_| true), [""; 0]);
+    assert_eq!(order(schedule), ["off"]);
+}
