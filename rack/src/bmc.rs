@@ -191,6 +191,12 @@ impl Bmcs {
         Self { limits, ..self }
     }
 
+    /// With so many BMCs polled at a time.
+    #[must_use]
+    pub fn with_polls(self, polls: usize) -> Self {
+        Self { gate: Gate::new(polls), ..self }
+    }
+
     /// With authorities that may vouch for BMCs' certificates.
     #[must_use]
     pub fn with_authorities(self, authorities: Authorities) -> Self {

@@ -1,6 +1,7 @@
 //! One operation at a time per BMC: many BMCs have four session slots and answer wrongly under parallel load.
 //!
-//! Who waits is called by importance ([`Class`]). `schedule` decides; this is the shell that makes tasks wait.
+//! Who waits is called by importance ([`Class`]), and polls share a number of places, so that thousands of them leave room for
+//! what somebody waits for. `schedule` decides; this is the shell that makes tasks wait.
 
 mod schedule;
 
@@ -19,6 +20,9 @@ use super::{BmcError, Login};
 /// How long an operation waits for its turn: with it, a slow power-off still fits into the minute that the region waits.
 const WAIT: Duration = Duration::from_secs(12);
 
+/// How many BMCs are polled at a time, unless `rack.toml` says otherwise.
+pub const POLLS: usize = 256;
+
 /// How important an operation is; the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -33,7 +37,7 @@ pub enum Class {
 }
 
 /// Hands out turns. Clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Gate(Arc<Mutex<Schedule<Ticket>>>);
 
 /// The right to talk to one BMC; ends when dropped.
@@ -85,7 +89,19 @@ struct Waiting<'a> {
 
 // === impl Gate ===
 
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new(POLLS)
+    }
+}
+
 impl Gate {
+    /// A gate through which so many polls go at a time.
+    #[must_use]
+    pub fn new(polls: usize) -> Self {
+        Self(Arc::new(Mutex::new(Schedule::new(polls))))
+    }
+
     /// Waits for the turn at `bmc`.
     ///
     /// # Errors
@@ -131,7 +147,7 @@ impl Gate {
         let busy = |text: String| BmcError::Busy(format!("{text} for {bmc}"));
         let (place, called, displaced) = {
             let mut schedule = self.schedule();
-            if schedule.start(bmc) {
+            if schedule.start(bmc, class) {
                 return Ok(Called::ToTurn(Turn { gate: self.clone(), bmc }));
             }
             let (call, called) = oneshot::channel();
@@ -168,9 +184,9 @@ impl Others {
 impl Drop for Turn {
     fn drop(&mut self) {
         let next = self.gate.schedule().done(self.bmc);
-        if let Some(Ticket { call, .. }) = next {
+        for (bmc, Ticket { call, .. }) in next {
             // Who has stopped waiting at this moment drops the turn, which passes it on. So does the channel if nobody takes it out.
-            drop(call.send(Called::ToTurn(Self { gate: self.gate.clone(), bmc: self.bmc })));
+            drop(call.send(Called::ToTurn(Self { gate: self.gate.clone(), bmc })));
         }
     }
 }

@@ -153,3 +153,19 @@ async fn who_waits_for_anothers_answer_is_told_if_none_comes() {
     assert!(matches!(second.await.unwrap(), (false, Err(BmcError::Busy(_)))));
     assert!(gate.enter(ONE, Class::Polling).await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn polls_that_are_too_many_wait_and_hold_up_no_command() {
+    let (gate, (turns, _called)) = (Gate::new(1), mpsc::unbounded_channel());
+    let other = gate.enter(OTHER, Class::Polling).await.unwrap();
+    let poll = asks(&gate, Class::Polling, "poll", &turns).await;
+    let before = Instant::now();
+    let command = gate.enter(ONE, Class::Power).await.unwrap();
+    assert_eq!(before.elapsed(), Duration::ZERO, "the BMC is free, whatever goes on elsewhere");
+    drop(other);
+    yield_now().await;
+    assert!(!poll.is_finished(), "a place is free, but its BMC is not");
+    let _elsewhere = gate.enter(OTHER, Class::Polling).await.unwrap();
+    drop(command);
+    assert!(matches!(poll.await.unwrap(), Err(BmcError::Busy(_))), "a place does not come either");
+}
