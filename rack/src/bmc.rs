@@ -242,8 +242,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn probe(&self, login: &Login) -> Result<Probe, BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Inventory).await?;
-        bmc.probe().await
+        let (turn, bmc) = self.enter(login, Class::Inventory).await?;
+        turn.end(bmc.probe().await)
     }
 
     /// Asks for the chassis power, for somebody who waits for it.
@@ -260,8 +260,8 @@ impl Bmcs {
     /// See [`BmcError`].
     pub async fn power_for(&self, login: &Login, class: Class) -> Result<PowerState, BmcError> {
         match self.gate.read(login, class).await? {
-            Reading::Own(_turn, others) => {
-                let told = self.driver(login).power().await;
+            Reading::Own(turn, others) => {
+                let told = turn.end(self.driver(login).power().await);
                 others.tell(&told);
                 told
             }
@@ -274,8 +274,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the chassis does not get there in time.
     pub async fn set_power(&self, login: &Login, wanted: PowerState) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Power).await?;
-        bmc.set_power(wanted, &self.commanded(Work::SetPower)).await
+        let (turn, bmc) = self.enter(login, Class::Power).await?;
+        turn.end(bmc.set_power(wanted, &self.commanded(Work::SetPower)).await)
     }
 
     /// Switches off, waits for the confirmation, switches on, waits for the confirmation.
@@ -283,10 +283,13 @@ impl Bmcs {
     /// # Errors
     /// As for [`Bmcs::set_power`].
     pub async fn cycle_power(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Power).await?;
+        let (turn, bmc) = self.enter(login, Class::Power).await?;
         let commanded = self.commanded(Work::CyclePower);
-        bmc.set_power(PowerState::Off, &commanded).await?;
-        bmc.set_power(PowerState::On, &commanded).await
+        let off = bmc.set_power(PowerState::Off, &commanded).await;
+        turn.end(match off {
+            Ok(()) => bmc.set_power(PowerState::On, &commanded).await,
+            Err(error) => Err(error),
+        })
     }
 
     /// Asks the system to shut down in order; answers when the BMC has taken the command.
@@ -294,8 +297,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn soft_off(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Power).await?;
-        bmc.soft_off(&self.commanded(Work::SoftOff)).await
+        let (turn, bmc) = self.enter(login, Class::Power).await?;
+        turn.end(bmc.soft_off(&self.commanded(Work::SoftOff)).await)
     }
 
     /// Takes the account `username` away and proves that `login`, which is that account's, is refused from then on. Answers
@@ -304,8 +307,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the account still works.
     pub async fn remove_account(&self, login: &Login, username: &str) -> Result<bool, BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Lifecycle).await?;
-        bmc.remove_account(username).await
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.remove_account(username).await)
     }
 
     /// Gives the account of `login` another password, and proves it by a login. Answers whether it was changed now; otherwise an
@@ -314,8 +317,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the BMC goes on with the old password, `Refused` if it takes neither.
     pub async fn change_password(&self, login: &Login, password: &Secret<String>) -> Result<bool, BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Lifecycle).await?;
-        bmc.change_password(password).await
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.change_password(password).await)
     }
 
     /// Starts the BMC itself anew; answers when it has taken the command.
@@ -323,8 +326,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn reset(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Lifecycle).await?;
-        bmc.reset().await
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.reset().await)
     }
 
     /// Sets what the firmware boots the next time, once.
@@ -332,8 +335,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn set_boot_device(&self, login: &Login, device: BootDevice, uefi: bool) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Power).await?;
-        bmc.set_boot_device(device, uefi).await
+        let (turn, bmc) = self.enter(login, Class::Power).await?;
+        turn.end(bmc.set_boot_device(device, uefi).await)
     }
 
     /// Makes `account` exist and proves it by a login. `login` is an administrator that exists already.
@@ -341,8 +344,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; what was written to the account's slot has been undone unless the text says otherwise.
     pub async fn ensure_account(&self, login: &Login, account: &Account) -> Result<Ensured, BmcError> {
-        let (_turn, bmc) = self.enter(login, Class::Lifecycle).await?;
-        bmc.ensure_account(account).await
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.ensure_account(account).await)
     }
 
     fn commanded(&self, work: Work) -> impl Fn() + Send + Sync + use<> {

@@ -102,18 +102,17 @@ impl Bmcs {
 
     /// Is there somebody who speaks it? Tells nobody's name.
     async fn greet(&self, login: &Login) -> Result<(), BmcError> {
-        let _turn = self.gate.enter(login.address, Class::Inventory).await?;
-        match &login.face {
-            Face::Ipmi => Ok(lanplus::greet(
-                login.address,
-                lanplus::Pace { deadline: KNOCK.min(self.pace.deadline), ..self.pace },
-            )
-            .await?),
+        let turn = self.gate.enter(login.address, Class::Inventory).await?;
+        turn.end(match &login.face {
+            Face::Ipmi => {
+                let pace = lanplus::Pace { deadline: KNOCK.min(self.pace.deadline), ..self.pace };
+                lanplus::greet(login.address, pace).await.map_err(BmcError::from)
+            }
             Face::Redfish(https) => {
                 let limits = Limits { whole: KNOCK.min(self.limits.whole), ..self.limits };
                 redfish::greet(&self.redfish(login, https, limits)).await
             }
-        }
+        })
     }
 
     /// Farrier's bounds for IPMI: what every IPMI 2.0 BMC holds.

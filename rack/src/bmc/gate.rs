@@ -1,8 +1,10 @@
 //! One operation at a time per BMC: many BMCs have four session slots and answer wrongly under parallel load.
 //!
 //! Who waits is called by importance ([`Class`]), and polls share a number of places, so that thousands of them leave room for
-//! what somebody waits for. `schedule` decides; this is the shell that makes tasks wait.
+//! what somebody waits for. Polls leave a BMC alone that is silent. `schedule` and `breaker` decide; this is the shell that makes
+//! tasks wait.
 
+mod breaker;
 mod schedule;
 
 use std::{
@@ -11,14 +13,23 @@ use std::{
     time::Duration,
 };
 
-use farrier_common::hardware::PowerState;
-use tokio::{sync::oneshot, time::timeout};
+use farrier_common::{hardware::PowerState, retry::Backoff};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
-use self::schedule::{Place, QUEUE, Schedule, Waits};
+use self::{
+    breaker::{Breaker, Silent},
+    schedule::{Place, QUEUE, Schedule, Waits},
+};
 use super::{BmcError, Login};
 
 /// How long an operation waits for its turn: with it, a slow power-off still fits into the minute that the region waits.
 const WAIT: Duration = Duration::from_secs(12);
+
+/// How long polls leave a silent BMC alone.
+const PAUSE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(5));
 
 /// How many BMCs are polled at a time, unless `rack.toml` says otherwise.
 pub const POLLS: usize = 256;
@@ -38,9 +49,16 @@ pub enum Class {
 
 /// Hands out turns. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Gate(Arc<Mutex<Schedule<Ticket>>>);
+pub struct Gate(Arc<State>);
 
-/// The right to talk to one BMC; ends when dropped.
+#[derive(Debug)]
+struct State {
+    schedule: Mutex<Schedule<Ticket>>,
+    breaker: Mutex<Breaker>,
+}
+
+/// The right to talk to one BMC. [`Turn::end`] it with what came of it; it ends when dropped, too.
+#[must_use = "nobody else may talk to the BMC until it ends"]
 #[derive(Debug)]
 pub struct Turn {
     gate: Gate,
@@ -99,13 +117,15 @@ impl Gate {
     /// A gate through which so many polls go at a time.
     #[must_use]
     pub fn new(polls: usize) -> Self {
-        Self(Arc::new(Mutex::new(Schedule::new(polls))))
+        let schedule = Mutex::new(Schedule::new(polls));
+        Self(Arc::new(State { schedule, breaker: Mutex::default() }))
     }
 
     /// Waits for the turn at `bmc`.
     ///
     /// # Errors
-    /// `Busy` if too many wait already, the turn does not come in time, or something more important takes the place.
+    /// `Busy` if too many wait already, the turn does not come in time, or something more important takes the place. `Unreachable`
+    /// if it is for a poll and the BMC has been silent for long.
     pub async fn enter(&self, bmc: SocketAddrV4, class: Class) -> Result<Turn, BmcError> {
         match self.called(bmc, class, None).await? {
             Called::ToTurn(turn) => Ok(turn),
@@ -144,6 +164,18 @@ impl Gate {
     }
 
     async fn called(&self, bmc: SocketAddrV4, class: Class, reads: Option<&Login>) -> Result<Called, BmcError> {
+        if class != Class::Polling {
+            return self.queued(bmc, class, reads).await;
+        }
+        self.breaker().poll(bmc, Instant::now()).map_err(|silent| left_alone(bmc, silent))?;
+        let called = self.queued(bmc, class, reads).await;
+        if called.is_err() {
+            self.breaker().not_asked(bmc);
+        }
+        called
+    }
+
+    async fn queued(&self, bmc: SocketAddrV4, class: Class, reads: Option<&Login>) -> Result<Called, BmcError> {
         let busy = |text: String| BmcError::Busy(format!("{text} for {bmc}"));
         let (place, called, displaced) = {
             let mut schedule = self.schedule();
@@ -167,7 +199,43 @@ impl Gate {
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule<Ticket>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Told instead of asking. It is the same kind of error as if the BMC had been asked.
+fn left_alone(bmc: SocketAddrV4, silent: Silent) -> BmcError {
+    let Silent { lasted, failures, again } = silent;
+    let seconds = |time: Duration| time.as_secs_f64().ceil();
+    BmcError::Unreachable(format!(
+        "{bmc} was not asked: it has been silent {failures} times in a row, for {} s; polls ask it again in {} s",
+        seconds(lasted),
+        seconds(again)
+    ))
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// Ends it, and remembers whether the BMC is there: whatever it answers, it is.
+    ///
+    /// # Errors
+    /// That of `outcome`.
+    pub fn end<T>(self, outcome: Result<T, BmcError>) -> Result<T, BmcError> {
+        let (bmc, now) = (self.bmc, Instant::now());
+        if let Err(BmcError::Unreachable(why)) = &outcome {
+            let stops = self.gate.breaker().silent(bmc, now, |time| PAUSE.wait(time));
+            if let Some(Silent { failures, .. }) = stops {
+                tracing::info!(%bmc, failures, why, "a BMC is silent; polls leave it alone for a while");
+            }
+        } else if let Some(Silent { lasted, failures, .. }) = self.gate.breaker().heard(bmc, now) {
+            tracing::info!(%bmc, failures, silent_secs = lasted.as_secs(), "a BMC answers again");
+        }
+        outcome
     }
 }
 

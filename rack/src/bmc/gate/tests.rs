@@ -169,3 +169,67 @@ async fn polls_that_are_too_many_wait_and_hold_up_no_command() {
     drop(command);
     assert!(matches!(poll.await.unwrap(), Err(BmcError::Busy(_))), "a place does not come either");
 }
+
+/// Something of `class` is done at [`ONE`], with this outcome.
+async fn done(gate: &Gate, class: Class, outcome: Told) -> Told {
+    gate.enter(ONE, class).await?.end(outcome)
+}
+
+fn silence() -> Told {
+    Err(BmcError::Unreachable("no answer".into()))
+}
+
+fn is_left_alone(told: &Told) -> bool {
+    matches!(told, Err(BmcError::Unreachable(text)) if text.contains("was not asked"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_leave_a_silent_bmc_alone_and_commands_do_not() {
+    let gate = Gate::default();
+    for class in [Class::Polling, Class::Lifecycle, Class::Polling] {
+        assert_eq!(done(&gate, class, silence()).await, silence());
+    }
+    let told = done(&gate, Class::Polling, Ok(PowerState::On)).await;
+    assert!(is_left_alone(&told), "{told:?}");
+    let error = told.unwrap_err().to_string();
+    assert!(error.contains("10.0.0.1:623 was not asked: it has been silent 3 times in a row, for 0 s"), "{error}");
+    for class in [Class::Inventory, Class::Lifecycle, Class::Power] {
+        assert_eq!(done(&gate, class, silence()).await, silence(), "it is asked");
+    }
+    assert!(is_left_alone(&done(&gate, Class::Polling, Ok(PowerState::On)).await));
+    let refusal = Err(BmcError::Refused("no".into()));
+    assert_eq!(done(&gate, Class::Power, refusal.clone()).await, refusal, "it is there");
+    assert_eq!(done(&gate, Class::Polling, Ok(PowerState::On)).await, Ok(PowerState::On));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_poll_finds_out_whether_a_silent_bmc_is_back() {
+    let gate = Gate::default();
+    for _ in 0..breaker::FAILURES {
+        assert_eq!(done(&gate, Class::Polling, silence()).await, silence());
+    }
+    for pause in [5, 10, 20, 40, 80, 160, 300, 300] {
+        tokio::time::advance(Duration::from_millis(pause * 500 - 1)).await;
+        assert!(is_left_alone(&done(&gate, Class::Polling, silence()).await), "at least half of {pause} s");
+        tokio::time::advance(Duration::from_millis(pause * 500 + 1)).await;
+        let trial = gate.enter(ONE, Class::Polling).await.unwrap();
+        assert!(is_left_alone(&done(&gate, Class::Polling, silence()).await), "one at a time");
+        assert_eq!(trial.end(silence()), silence());
+    }
+    tokio::time::advance(Duration::from_mins(5)).await;
+    assert_eq!(done(&gate, Class::Polling, Ok(PowerState::On)).await, Ok(PowerState::On));
+    assert_eq!(done(&gate, Class::Polling, silence()).await, silence(), "the first silence since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_did_not_get_its_turn_is_none() {
+    let gate = Gate::default();
+    for _ in 0..breaker::FAILURES {
+        assert_eq!(done(&gate, Class::Polling, silence()).await, silence());
+    }
+    tokio::time::advance(Duration::from_mins(5)).await;
+    let command = gate.enter(ONE, Class::Power).await.unwrap();
+    assert!(matches!(gate.enter(ONE, Class::Polling).await, Err(BmcError::Busy(_))));
+    drop(command);
+    assert!(gate.enter(ONE, Class::Polling).await.is_ok());
+}
