@@ -103,7 +103,7 @@ impl Bmcs {
     /// Is there somebody who speaks it? Tells nobody's name.
     async fn greet(&self, login: &Login) -> Result<(), BmcError> {
         let turn = self.gate.enter(login.address, Class::Inventory).await?;
-        turn.end(match &login.face {
+        let met = match &login.face {
             Face::Ipmi => {
                 let pace = lanplus::Pace { deadline: KNOCK.min(self.pace.deadline), ..self.pace };
                 lanplus::greet(login.address, pace).await.map_err(BmcError::from)
@@ -112,7 +112,9 @@ impl Bmcs {
                 let limits = Limits { whole: KNOCK.min(self.limits.whole), ..self.limits };
                 redfish::greet(&self.redfish(login, https, limits)).await
             }
-        })
+        };
+        // A door that is shut makes no silent BMC: many have one of the two.
+        if met.is_ok() { turn.end(met) } else { met }
     }
 
     /// Farrier's bounds for IPMI: what every IPMI 2.0 BMC holds.
