@@ -28,7 +28,7 @@ use crate::crash::{Crash, Point, Work};
 use self::{
     account::{Account, Ensured},
     driver::Driver,
-    gate::{Gate, Turn},
+    gate::{Class, Gate, Reading, Turn},
     ipmi::{
         Ipmi,
         lanplus::{KnownSuites, Pace},
@@ -111,6 +111,16 @@ pub struct Login {
     pub suites: KnownSuites,
 }
 
+impl Login {
+    /// Is it the same account, on the same BMC, by the same way?
+    fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.username == other.username
+            && self.password.expose() == other.password.expose()
+            && self.face == other.face
+    }
+}
+
 /// How a BMC is spoken to, with what has to be known for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Face {
@@ -181,6 +191,12 @@ impl Bmcs {
         Self { limits, ..self }
     }
 
+    /// With so many BMCs polled at a time.
+    #[must_use]
+    pub fn with_polls(self, polls: usize) -> Self {
+        Self { gate: Gate::new(polls), ..self }
+    }
+
     /// With authorities that may vouch for BMCs' certificates.
     #[must_use]
     pub fn with_authorities(self, authorities: Authorities) -> Self {
@@ -194,17 +210,20 @@ impl Bmcs {
     }
 
     /// Waits for the turn at a BMC, and takes the driver for it.
-    async fn enter(&self, login: &Login) -> Result<(Turn, Driver), BmcError> {
-        let turn = self.gate.enter(login.address).await?;
+    async fn enter(&self, login: &Login, class: Class) -> Result<(Turn, Driver), BmcError> {
+        let turn = self.gate.enter(login.address, class).await?;
+        Ok((turn, self.driver(login)))
+    }
+
+    fn driver(&self, login: &Login) -> Driver {
         let (patience, crash) = (self.patience, self.crash.clone());
-        let driver = match &login.face {
+        match &login.face {
             Face::Ipmi => {
                 let login = Login { suites: self.suites.clone(), ..login.clone() };
                 Driver::Ipmi(Ipmi { login, pace: self.pace, patience, crash })
             }
             Face::Redfish(https) => Driver::Redfish(self.redfish(login, https, self.limits)),
-        };
-        Ok((turn, driver))
+        }
     }
 
     fn redfish(&self, login: &Login, https: &Https, limits: Limits) -> Redfish {
@@ -223,17 +242,31 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn probe(&self, login: &Login) -> Result<Probe, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.probe().await
+        let (turn, bmc) = self.enter(login, Class::Inventory).await?;
+        turn.end(bmc.probe().await)
+    }
+
+    /// Asks for the chassis power, for somebody who waits for it.
+    ///
+    /// # Errors
+    /// See [`BmcError`].
+    pub async fn power(&self, login: &Login) -> Result<PowerState, BmcError> {
+        self.power_for(login, Class::Inventory).await
     }
 
     /// Asks for the chassis power.
     ///
     /// # Errors
     /// See [`BmcError`].
-    pub async fn power(&self, login: &Login) -> Result<PowerState, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.power().await
+    pub async fn power_for(&self, login: &Login, class: Class) -> Result<PowerState, BmcError> {
+        match self.gate.read(login, class).await? {
+            Reading::Own(turn, others) => {
+                let told = turn.end(self.driver(login).power().await);
+                others.tell(&told);
+                told
+            }
+            Reading::Shared(told) => told,
+        }
     }
 
     /// Brings the chassis power to `wanted` and waits until the BMC confirms it.
@@ -241,8 +274,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the chassis does not get there in time.
     pub async fn set_power(&self, login: &Login, wanted: PowerState) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.set_power(wanted, &self.commanded(Work::SetPower)).await
+        let (turn, bmc) = self.enter(login, Class::Power).await?;
+        turn.end(bmc.set_power(wanted, &self.commanded(Work::SetPower)).await)
     }
 
     /// Switches off, waits for the confirmation, switches on, waits for the confirmation.
@@ -250,10 +283,13 @@ impl Bmcs {
     /// # Errors
     /// As for [`Bmcs::set_power`].
     pub async fn cycle_power(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
+        let (turn, bmc) = self.enter(login, Class::Power).await?;
         let commanded = self.commanded(Work::CyclePower);
-        bmc.set_power(PowerState::Off, &commanded).await?;
-        bmc.set_power(PowerState::On, &commanded).await
+        let off = bmc.set_power(PowerState::Off, &commanded).await;
+        turn.end(match off {
+            Ok(()) => bmc.set_power(PowerState::On, &commanded).await,
+            Err(error) => Err(error),
+        })
     }
 
     /// Asks the system to shut down in order; answers when the BMC has taken the command.
@@ -261,8 +297,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn soft_off(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.soft_off(&self.commanded(Work::SoftOff)).await
+        let (turn, bmc) = self.enter(login, Class::Power).await?;
+        turn.end(bmc.soft_off(&self.commanded(Work::SoftOff)).await)
     }
 
     /// Takes the account `username` away and proves that `login`, which is that account's, is refused from then on. Answers
@@ -271,8 +307,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the account still works.
     pub async fn remove_account(&self, login: &Login, username: &str) -> Result<bool, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.remove_account(username).await
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.remove_account(username).await)
     }
 
     /// Gives the account of `login` another password, and proves it by a login. Answers whether it was changed now; otherwise an
@@ -281,8 +317,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; `NotConfirmed` if the BMC goes on with the old password, `Refused` if it takes neither.
     pub async fn change_password(&self, login: &Login, password: &Secret<String>) -> Result<bool, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.change_password(password).await
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.change_password(password).await)
     }
 
     /// Starts the BMC itself anew; answers when it has taken the command.
@@ -290,8 +326,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn reset(&self, login: &Login) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.reset().await
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.reset().await)
     }
 
     /// Sets what the firmware boots the next time, once.
@@ -299,8 +335,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`].
     pub async fn set_boot_device(&self, login: &Login, device: BootDevice, uefi: bool) -> Result<(), BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.set_boot_device(device, uefi).await
+        let (turn, bmc) = self.enter(login, Class::Power).await?;
+        turn.end(bmc.set_boot_device(device, uefi).await)
     }
 
     /// Makes `account` exist and proves it by a login. `login` is an administrator that exists already.
@@ -308,8 +344,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]; what was written to the account's slot has been undone unless the text says otherwise.
     pub async fn ensure_account(&self, login: &Login, account: &Account) -> Result<Ensured, BmcError> {
-        let (_turn, bmc) = self.enter(login).await?;
-        bmc.ensure_account(account).await
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.ensure_account(account).await)
     }
 
     fn commanded(&self, work: Work) -> impl Fn() + Send + Sync + use<> {

@@ -31,6 +31,8 @@ pub struct Config {
     pub ports: Ports,
     /// So many network boots of one machine may lead nowhere before it is held.
     pub boot_loop_limit: u32,
+    /// So many BMCs are asked for their power on schedule at a time.
+    pub bmc_polls: usize,
     /// Certificates of those who may vouch for BMCs' certificates, in PEM form.
     pub bmc_ca_file: Option<PathBuf>,
 }
@@ -74,7 +76,13 @@ struct Wire {
     tftp_port: Option<u16>,
     #[serde(default = "boot_loop_limit")]
     boot_loop_limit: u32,
+    #[serde(default = "bmc_polls")]
+    bmc_polls: usize,
     bmc_ca_file: Option<PathBuf>,
+}
+
+const fn bmc_polls() -> usize {
+    crate::bmc::gate::POLLS
 }
 
 const fn boot_loop_limit() -> u32 {
@@ -143,6 +151,9 @@ impl Wire {
         if !(1..=100).contains(&self.boot_loop_limit) {
             wrong.push("boot_loop_limit: must be 1 to 100".into());
         }
+        if !(1..=4096).contains(&self.bmc_polls) {
+            wrong.push("bmc_polls: must be 1 to 4096".into());
+        }
         match address {
             Some(address) if wrong.is_empty() => Ok(Config {
                 data_dir: self.data_dir,
@@ -154,6 +165,7 @@ impl Wire {
                 loaders_dir: self.loaders_dir,
                 ports,
                 boot_loop_limit: self.boot_loop_limit,
+                bmc_polls: self.bmc_polls,
                 bmc_ca_file: self.bmc_ca_file,
             }),
             _ => Err(wrong),
@@ -199,11 +211,12 @@ mod tests {
             Config::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/rack.toml"))).unwrap();
         assert_eq!(config.advertise, format!("{}:5251", config.address));
         assert_eq!((config.ports.http, config.ports.dhcp), (5248, 67));
+        assert_eq!(config.bmc_polls, 256);
     }
 
     #[test]
     fn every_wrong_field_is_named() {
-        let text = "data_dir = \"x\"\naddress = \"0.0.0.0\"\nadvertise = \"a\"\ninterfaces = [\"a/b\"]\nagent_port = 5248\ntftp_port = 0\nboot_loop_limit = 0\nbmc_ca_file = \"x\"\n";
+        let text = "data_dir = \"x\"\naddress = \"0.0.0.0\"\nadvertise = \"a\"\ninterfaces = [\"a/b\"]\nagent_port = 5248\ntftp_port = 0\nboot_loop_limit = 0\nbmc_polls = 0\nbmc_ca_file = \"x\"\n";
         let error = check(text).unwrap_err();
         for field in [
             "data_dir",
@@ -213,6 +226,7 @@ mod tests {
             "http_port",
             "tftp_port",
             "boot_loop_limit",
+            "bmc_polls",
             "bmc_ca_file",
         ] {
             assert!(error.contains(&format!("{field}:")), "{field} in {error}");

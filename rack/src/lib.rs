@@ -112,7 +112,8 @@ const GRACE: Duration = Duration::from_secs(50);
 pub async fn run(config: Config, clock: Clock, crash: Crash, stop: CancellationToken) -> Result<(), RackError> {
     let data = |name: &str| config.data_dir.join(name);
     let folder = Folder::open(data("identity"))?;
-    let bmcs = Bmcs::default().with_authorities(authorities(config.bmc_ca_file.as_deref())?);
+    let authorities = authorities(config.bmc_ca_file.as_deref())?;
+    let bmcs = Bmcs::default().with_authorities(authorities).with_polls(config.bmc_polls);
     let identity = match enrol::identity(&config, &folder, &clock, &stop).await {
         Ok(identity) => identity,
         Err(EnrolError::Stopped) => return Ok(()),

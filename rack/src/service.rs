@@ -183,9 +183,11 @@ impl RackService for Service {
         &self,
         request: Request<proto::GetPowerRequest>,
     ) -> Result<Response<proto::GetPowerResponse>, Status> {
-        let login = request.into_inner().bmc.checked("bmc")?;
+        let request = request.into_inner();
+        let class = convert::urgency(request.urgency());
+        let login = request.bmc.checked("bmc")?;
         let bmcs = self.bmcs.clone();
-        let power = self.on_bmc(Work::GetPower, async move { bmcs.power(&login).await }).await?;
+        let power = self.on_bmc(Work::GetPower, async move { bmcs.power_for(&login, class).await }).await?;
         Ok(Response::new(proto::GetPowerResponse { power: power_to_wire(power).into() }))
     }
 

@@ -27,7 +27,7 @@ use crate::{
     vault::Vault,
 };
 
-pub use calls::{Probed, given_purpose, own_purpose, pending_purpose, previous_purpose};
+pub use calls::{Asker, Probed, given_purpose, own_purpose, pending_purpose, previous_purpose};
 pub use intents::{boot_token, phone_home_token};
 
 type Client = RackServiceClient<Timeout<Channel>>;

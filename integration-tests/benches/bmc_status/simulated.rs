@@ -18,7 +18,7 @@ use farrier_fleet::{
     ipmi::{Fault, Faults, Identity, Server, host::Host},
     personality::Personality,
 };
-use farrier_rack::bmc::{Bmcs, Login};
+use farrier_rack::bmc::{Bmcs, Login, gate::Class};
 use futures_util::future::join_all;
 use nix::sys::resource::UsageWho;
 use tokio::{runtime::Runtime, time::sleep_until};
@@ -146,7 +146,7 @@ pub(crate) fn poll(runtime: &Runtime) -> anyhow::Result<()> {
                 let due = tokio::time::Instant::from_std(start + EVERY * n / POLLED);
                 tokio::spawn(async move {
                     sleep_until(due).await;
-                    bmcs.power(&login).await.is_ok()
+                    bmcs.power_for(&login, Class::Polling).await.is_ok()
                 })
             }))
             .await;

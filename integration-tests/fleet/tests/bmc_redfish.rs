@@ -273,6 +273,18 @@ async fn a_wrong_password_is_tried_once() {
 }
 
 #[tokio::test]
+async fn those_who_wait_for_the_same_log_in_once() {
+    let (bmc, bmcs) = (Bmc::known("supermicro", 47).await, bmcs());
+    let wrong = with(&bmc.login, "ADMIN", "hunter2hunter2");
+    let ask = || bmcs.power(&wrong);
+    let answers = tokio::join!(ask(), ask(), ask(), ask());
+    for answer in [answers.0, answers.1, answers.2, answers.3] {
+        assert!(matches!(answer, Err(BmcError::Refused(_))), "{answer:?}");
+    }
+    assert_eq!(bmc.truth(Fact::LoginRefused), 2, "the first, who did not wait, and the others together");
+}
+
+#[tokio::test]
 async fn a_busy_bmc_is_waited_for_as_long_as_there_is_time() {
     let bmc = Bmc::known("openbmc", 43).await;
     bmc.fault(FaultRule { count: Some(3), ..FaultRule::always(Fault::Unavailable { retry_after: 1 }) });

@@ -9,6 +9,7 @@ use tokio::time::Duration;
 
 use super::{
     BmcError, Bmcs, Capability, Face, Login, Probe,
+    gate::Class,
     ipmi::lanplus::{self, KnownSuites},
     redfish::{self, Https, http::Limits},
 };
@@ -101,18 +102,19 @@ impl Bmcs {
 
     /// Is there somebody who speaks it? Tells nobody's name.
     async fn greet(&self, login: &Login) -> Result<(), BmcError> {
-        let _turn = self.gate.enter(login.address).await?;
-        match &login.face {
-            Face::Ipmi => Ok(lanplus::greet(
-                login.address,
-                lanplus::Pace { deadline: KNOCK.min(self.pace.deadline), ..self.pace },
-            )
-            .await?),
+        let turn = self.gate.enter(login.address, Class::Inventory).await?;
+        let met = match &login.face {
+            Face::Ipmi => {
+                let pace = lanplus::Pace { deadline: KNOCK.min(self.pace.deadline), ..self.pace };
+                lanplus::greet(login.address, pace).await.map_err(BmcError::from)
+            }
             Face::Redfish(https) => {
                 let limits = Limits { whole: KNOCK.min(self.limits.whole), ..self.limits };
                 redfish::greet(&self.redfish(login, https, limits)).await
             }
-        }
+        };
+        // A door that is shut makes no silent BMC: many have one of the two.
+        if met.is_ok() { turn.end(met) } else { met }
     }
 
     /// Farrier's bounds for IPMI: what every IPMI 2.0 BMC holds.

@@ -27,6 +27,7 @@ use crate::{
         Face, Identity, Login, Probe,
         account::Account,
         discover::{Discovery, Stranger},
+        gate::Class,
         ipmi::lanplus::KnownSuites,
         redfish::{Https, trust::Pin},
     },
@@ -402,6 +403,15 @@ pub(super) fn probe(probe: Probe) -> proto::ProbeBmcResponse {
             }),
             ..common
         },
+    }
+}
+
+/// Who does not say that somebody waits gets nobody's place.
+pub(super) const fn urgency(urgency: proto::Urgency) -> Class {
+    match urgency {
+        proto::Urgency::Unspecified | proto::Urgency::Poll => Class::Polling,
+        proto::Urgency::Person => Class::Inventory,
+        proto::Urgency::Lifecycle => Class::Lifecycle,
     }
 }
 

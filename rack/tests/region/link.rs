@@ -45,6 +45,7 @@ fn config(dir: &Path, token: &JoinToken) -> Config {
         interfaces: vec!["lo".into()],
         loaders_dir: "/usr/lib/ipxe".into(),
         boot_loop_limit: 5,
+        bmc_polls: 256,
         bmc_ca_file: None,
         ports: Ports::default(),
     }

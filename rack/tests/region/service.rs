@@ -154,11 +154,33 @@ async fn blobs_are_prefetched_and_errors_have_codes() {
         password: "calvin".into(),
         ..proto::Bmc::default()
     };
-    let away = client.get_power(proto::GetPowerRequest { bmc: Some(bmc.clone()) }).await.unwrap_err();
+    let away = client.get_power(proto::GetPowerRequest { bmc: Some(bmc.clone()), urgency: 0 }).await.unwrap_err();
     assert_eq!(away.code(), Code::Unavailable);
     assert!(!away.message().contains("calvin"), "{}", away.message());
     let request = proto::SetPowerRequest { bmc: Some(bmc), power: 0 };
     assert!(client.set_power(request).await.unwrap_err().message().starts_with("power:"));
+}
+
+#[tokio::test]
+async fn polls_leave_a_silent_bmc_alone_and_whoever_waits_does_not() {
+    let rack = Rack::start().await;
+    let mut client = rack.region();
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let bmc = proto::Bmc {
+        protocol: 1,
+        address: "127.0.0.1".into(),
+        port: closed.into(),
+        username: "root".into(),
+        password: "calvin".into(),
+        ..proto::Bmc::default()
+    };
+    let (poll, person) = (proto::Urgency::Poll, proto::Urgency::Person);
+    for (urgency, asked) in [(poll, true), (poll, true), (person, true), (poll, false), (person, true), (poll, false)] {
+        let request = proto::GetPowerRequest { bmc: Some(bmc.clone()), urgency: urgency.into() };
+        let away = client.get_power(request).await.unwrap_err();
+        assert_eq!(away.code(), Code::Unavailable, "the same to the region, asked or not");
+        assert_eq!(!away.message().contains("was not asked"), asked, "{urgency:?}: {}", away.message());
+    }
 }
 
 #[tokio::test]

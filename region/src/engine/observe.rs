@@ -9,12 +9,13 @@ use crate::{
         rescue::keeps_running,
     },
     engine::Engine,
+    racks::Asker,
 };
 
 impl Engine {
     /// What [`decide::decide`] needs to know about this machine now.
     pub(super) async fn observe(&self, m: &Machine) -> Result<Observation> {
-        let power = if decide::asks_power(m) { Some(self.racks.get_power(m).await) } else { None };
+        let power = if decide::asks_power(m) { Some(self.racks.get_power(m, Asker::Engine).await) } else { None };
         if let Some(Ok(state)) = &power {
             self.store.machine_set_power(m.id, *state, self.clock.now()).await?;
         }

@@ -24,7 +24,7 @@ use crate::{
         reason::Code,
         verbs::bmc::noted,
     },
-    racks::Racks,
+    racks::{Asker, Racks},
     store::{Extra, Store},
 };
 
@@ -101,7 +101,7 @@ impl Poll {
         if self.refusals.bar(&m, self.clock.now()) {
             return;
         }
-        match self.racks.get_power(&m).await {
+        match self.racks.get_power(&m, Asker::Poll).await {
             Ok(power) => {
                 self.alarmed().remove(&m.id);
                 self.refusals.forget(m.id);

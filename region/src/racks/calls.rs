@@ -37,6 +37,17 @@ pub struct Probed {
     pub text: String,
 }
 
+/// Who waits for an answer: a rack asks a BMC first what is waited for most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Nobody; it is asked on schedule.
+    Poll,
+    /// Somebody who looks.
+    Person,
+    /// A machine in work.
+    Engine,
+}
+
 impl Racks {
     /// Logs in to the machine's BMC; finds out how, if that is not known.
     ///
@@ -55,13 +66,18 @@ impl Racks {
         probed(self.try_once(m, "log in", bmc, &probe).await?, self.inner.clock.now())
     }
 
-    /// Asks the chassis power.
+    /// Asks the chassis power, for `who`.
     ///
     /// # Errors
     /// The rack or the BMC does not answer, or refuses.
-    pub async fn get_power(&self, m: &Machine) -> Result<PowerState, Trouble> {
+    pub async fn get_power(&self, m: &Machine, who: Asker) -> Result<PowerState, Trouble> {
+        let urgency = match who {
+            Asker::Poll => rack::Urgency::Poll,
+            Asker::Person => rack::Urgency::Person,
+            Asker::Engine => rack::Urgency::Lifecycle,
+        };
         let ask = move |mut c: Client, bmc: rack::Bmc| {
-            let request = rack::GetPowerRequest { bmc: Some(bmc) };
+            let request = rack::GetPowerRequest { bmc: Some(bmc), urgency: urgency.into() };
             async move { c.get_power(request).await }
         };
         let r = self.call(m, "tell the power", ask).await?;

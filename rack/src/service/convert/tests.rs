@@ -166,3 +166,10 @@ fn bmcs_are_checked_and_their_secrets_not_shown() {
     assert_eq!(account("a b".into(), "x".into()).unwrap_err().to_string().split(':').next(), Some("username"));
     assert_eq!(account("ab".into(), String::new()).unwrap_err().to_string().split(':').next(), Some("password"));
 }
+
+#[test]
+fn only_who_says_that_somebody_waits_goes_before_polls() {
+    let class = |number| urgency(proto::GetPowerRequest { bmc: None, urgency: number }.urgency());
+    assert_eq!([0, 1, 99].map(class), [Class::Polling; 3]);
+    assert_eq!([2, 3].map(class), [Class::Inventory, Class::Lifecycle]);
+}

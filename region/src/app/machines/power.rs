@@ -14,6 +14,7 @@ use crate::{
         user::{Role, User},
         verbs::{bmc::reachable, unlocked},
     },
+    racks::Asker,
     store::{Extra, MachineView, Once},
 };
 
@@ -40,7 +41,7 @@ impl App {
         let view = self.machine_get(user, which).await?;
         may(user, &view.machine, "query")?;
         reachable(&view.machine)?;
-        let power = self.racks.get_power(&view.machine).await.map_err(error)?;
+        let power = self.racks.get_power(&view.machine, Asker::Person).await.map_err(error)?;
         self.store.machine_set_power(view.machine.id, power, self.clock.now()).await?;
         self.machine_get(user, which).await
     }
