@@ -62,6 +62,7 @@ impl Bmc {
                 ipmi_sim::prepare(dir, &machine.name, address, (&control, &lan))?
             }
             BmcProtocol::Redfish => sushy::prepare(dir, machine, address, socket)?,
+            BmcProtocol::Webhook => return Err(LabError::Broken("the lab has no box that is driven by webhook".to_owned())),
         };
         Ok((
             Self { net: net.clone(), protocol: machine.bmc, address: address.to_owned(), dir: dir.to_owned() },
@@ -117,7 +118,7 @@ impl Bmc {
         wait::until("an answer of the BMC", Duration::from_secs(60), || {
             let answered = match self.protocol {
                 BmcProtocol::Ipmi => self.as_admin(&["mc", "info"]),
-                BmcProtocol::Redfish => self.get("/redfish/v1/Systems"),
+                BmcProtocol::Redfish | BmcProtocol::Webhook => self.get("/redfish/v1/Systems"),
             };
             Ok(answered.map_or_else(|e| Seen::NotYet(e.to_string()), |_| Seen::Now(())))
         })

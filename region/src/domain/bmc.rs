@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use chrono::TimeDelta;
-use farrier_common::{clock::Timestamp, hardware::BmcProtocol, tls::Fingerprint};
+use farrier_common::{clock::Timestamp, hardware::BmcProtocol, tls::Fingerprint, webhook::Webhook};
 use serde::{Deserialize, Serialize};
 
 use super::{observation::Trouble, spelled};
@@ -30,6 +30,9 @@ pub struct Bmc {
     /// Redfish: `Id` of the system, if the BMC has several.
     #[serde(default)]
     pub system: String,
+    /// Webhook: what is asked where.
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
     /// What it told of itself when it was probed last.
     #[serde(default)]
     pub facts: Option<BmcFacts>,
@@ -119,12 +122,19 @@ impl Bmc {
             use_as_is: false,
             certificate: None,
             system: String::new(),
+            webhook: None,
             facts: None,
             take_over: false,
             rotated_at: None,
             rotation: None,
             rotation_failed_at: None,
         }
+    }
+
+    /// Can nothing be done with it but power?
+    #[must_use]
+    pub fn only_power(&self) -> bool {
+        self.protocol.is_some_and(BmcProtocol::only_power)
     }
 
     /// Is it time to try to change the password?
@@ -165,7 +175,10 @@ impl Bmc {
         if self.port == 0 {
             self.port = protocol.port();
         }
-        self.certificate = certificate;
+        // A webhook shows none to be remembered: the one that was given stays.
+        if !self.only_power() {
+            self.certificate = certificate;
+        }
         self.facts = Some(facts);
     }
 }
