@@ -226,7 +226,8 @@ impl TryFrom<Given> for Webhook {
         let query: HookUrl = field("query_url", &given.query_url)?;
         for (name, url) in [("on_url", &on), ("off_url", &off)] {
             if !query.same_server(url) {
-                let text = format!("must be on the same server as query_url, by the same scheme: {}", query.authority());
+                let text =
+                    format!("must be on the same server as query_url, by the same scheme: {}", query.authority());
                 return Err(Invalid { field: name, text });
             }
         }
@@ -317,7 +318,8 @@ mod tests {
         let to = |location: &str| url.redirect(location).map(|u| u.path().to_owned());
         assert_eq!(to("/outlets/3").as_deref(), Some("/outlets/3"));
         assert_eq!(to("http://10.0.0.9:8080/x?y").as_deref(), Some("/x?y"));
-        for away in ["//evil/x", "http://10.0.0.9/x", "https://10.0.0.9:8080/x", "http://10.0.0.9:8080@evil/", "x", ""] {
+        for away in ["//evil/x", "http://10.0.0.9/x", "https://10.0.0.9:8080/x", "http://10.0.0.9:8080@evil/", "x", ""]
+        {
             assert_eq!(to(away), None, "{away}");
         }
     }

@@ -62,7 +62,7 @@ impl Bmc {
                 ipmi_sim::prepare(dir, &machine.name, address, (&control, &lan))?
             }
             BmcProtocol::Redfish => sushy::prepare(dir, machine, address, socket)?,
-            BmcProtocol::Webhook => return Err(LabError::Broken("the lab has no box that is driven by webhook".to_owned())),
+            BmcProtocol::Webhook => return Err(LabError::answer("the lab", "has no box that is driven by webhook")),
         };
         Ok((
             Self { net: net.clone(), protocol: machine.bmc, address: address.to_owned(), dir: dir.to_owned() },

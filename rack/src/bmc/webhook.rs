@@ -86,7 +86,9 @@ impl Hook {
                 Ok(_) => {}
                 // Neither on nor off may be on its way, and a box that switches may be slow; but the first look must get through.
                 Err(error @ BmcError::Nonsense(_)) => said = error.to_string(),
-                Err(error @ (BmcError::Busy(_) | BmcError::Unreachable(_))) if sent.is_some() => said = error.to_string(),
+                Err(error @ (BmcError::Busy(_) | BmcError::Unreachable(_))) if sent.is_some() => {
+                    said = error.to_string()
+                }
                 Err(error) => return Err(error),
             }
             if Instant::now() >= deadline {
@@ -135,7 +137,10 @@ impl Client<'_> {
         let text = String::from_utf8_lossy(&answer.body);
         let unclear = |which: &str| {
             let bytes = answer.body.len();
-            BmcError::Nonsense(format!("what {} answers ({bytes} bytes) matches {which} of the two regexes", hook.query))
+            BmcError::Nonsense(format!(
+                "what {} answers ({bytes} bytes) matches {which} of the two regexes",
+                hook.query
+            ))
         };
         match (hook.is_on.found_in(&text), hook.is_off.found_in(&text)) {
             (true, false) => Ok(PowerState::On),
@@ -164,8 +169,7 @@ impl Client<'_> {
                 return Ok(answer);
             }
             let repeated = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-            let turned =
-                matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER);
+            let turned = matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER);
             if !repeated && !turned {
                 return Err(refusal(status, &method, &url));
             }

@@ -335,8 +335,10 @@ fn probed(r: rack::ProbeBmcResponse, observed_at: Timestamp) -> Result<Probed, T
     };
     let power = convert::power_from_wire(r.power);
     if protocol == BmcProtocol::Webhook {
-        let told = power.map_or_else(|| "nothing of the power".to_owned(), |power| format!("that the power is {power}"));
-        let text = format!("by webhook, which tells {told}; it can power alone, and has no identity that could be compared");
+        let told =
+            power.map_or_else(|| "nothing of the power".to_owned(), |power| format!("that the power is {power}"));
+        let text =
+            format!("by webhook, which tells {told}; it can power alone, and has no identity that could be compared");
         return Ok(Probed { protocol, power, certificate: None, facts, text });
     }
     let can = facts.capabilities.join(", ");

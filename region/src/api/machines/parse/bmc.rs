@@ -21,7 +21,10 @@ pub(in super::super) fn bmc(q: v1::BmcCredentials) -> Result<GivenBmc> {
     let address = match webhook.as_ref().and_then(|hook| hook.query.address()) {
         Some(address) if q.address.is_empty() || q.address == address.to_string() => address,
         Some(address) => {
-            return Err(Error::invalid("bmc.address", format!("is that of the webhook's URLs, {address}, or not given")));
+            return Err(Error::invalid(
+                "bmc.address",
+                format!("is that of the webhook's URLs, {address}, or not given"),
+            ));
         }
         None if webhook.is_some() && q.address.is_empty() => {
             let why = "is required where the webhook's URLs name their host by a name: it is what is connected to";
@@ -184,7 +187,9 @@ mod tests {
         secure(&mut named, |_| ());
         let given = bmc(named.clone()).unwrap();
         assert_eq!((given.address.to_string().as_str(), given.port), ("10.0.0.7", Some(443)));
-        assert!(bmc(v1::BmcCredentials { certificate_sha256: "a0".repeat(32), ..named }).unwrap().certificate.is_some());
+        assert!(
+            bmc(v1::BmcCredentials { certificate_sha256: "a0".repeat(32), ..named }).unwrap().certificate.is_some()
+        );
     }
 
     #[test]
