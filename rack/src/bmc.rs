@@ -121,7 +121,7 @@ pub enum Face {
     /// Redfish over HTTPS.
     Redfish(Https),
     /// HTTP requests that the admin gave.
-    Webhook(webhook::Face),
+    Webhook(Box<webhook::Face>),
 }
 
 words! {

@@ -40,7 +40,7 @@ pub struct Face {
 #[derive(Clone, Debug)]
 pub(super) struct Hook {
     pub(super) login: Login,
-    pub(super) face: Face,
+    pub(super) face: Box<Face>,
     pub(super) limits: Limits,
     pub(super) patience: Patience,
     pub(super) authorities: Authorities,
@@ -203,7 +203,12 @@ fn trouble(url: &HookUrl, error: WireError) -> BmcError {
             "{text}; a certificate that bmc_ca_file of rack.toml does not vouch for is taken if it is pinned, or if TLS is not \
              verified at all"
         )),
-        other => other.into(),
+        error @ (WireError::Connect { .. }
+        | WireError::Silent { .. }
+        | WireError::Untrusted(_)
+        | WireError::Broken(_)
+        | WireError::TooLarge(_)
+        | WireError::BadPath(_)) => error.into(),
     };
     error.with(&format!("asked: {url}"))
 }

@@ -135,7 +135,7 @@ pub(super) fn to_probe(bmc: proto::Bmc, field: &str) -> Result<ToProbe> {
         face: match protocol {
             BmcProtocol::Ipmi => Face::Ipmi,
             BmcProtocol::Redfish => Face::Redfish(https),
-            BmcProtocol::Webhook => Face::Webhook(webhook(bmc.webhook, https.pin, field)?),
+            BmcProtocol::Webhook => Face::Webhook(Box::new(webhook(bmc.webhook, https.pin, field)?)),
         },
         suites: KnownSuites::default(),
     }))

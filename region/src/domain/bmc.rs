@@ -255,4 +255,28 @@ mod tests {
         bmc.learn(BmcProtocol::Redfish, None, BmcFacts::default());
         assert_eq!(bmc.port, 8443);
     }
+
+    #[test]
+    fn a_webhook_is_kept_as_it_was_given_and_what_it_cannot_do_is_refused() {
+        let given = farrier_common::webhook::Given {
+            on_url: "http://10.0.0.9/on".to_owned(),
+            off_url: "http://10.0.0.9/off".to_owned(),
+            query_url: "http://10.0.0.9/state".to_owned(),
+            on_regex: "\"on\"".to_owned(),
+            off_regex: "\"off\"".to_owned(),
+            insecure: false,
+        };
+        let mut m = machine(crate::domain::lifecycle::State::Ready, None);
+        let pinned = Some(Fingerprint::of(b"a certificate"));
+        let bmc = m.details.bmc.as_mut().unwrap();
+        assert!(!bmc.only_power());
+        (bmc.protocol, bmc.webhook, bmc.certificate) =
+            (Some(BmcProtocol::Webhook), Some(given.try_into().unwrap()), pinned);
+        bmc.learn(BmcProtocol::Webhook, None, BmcFacts::default());
+        assert_eq!(bmc.certificate, pinned, "a probe does not forget it");
+        let kept: Bmc = serde_json::from_str(&serde_json::to_string(bmc).unwrap()).unwrap();
+        assert_eq!(&kept, bmc);
+        let told = crate::domain::verbs::bmc::more_than_power(&m, "a probe", "").unwrap_err();
+        assert!(told.to_string().contains("driven by webhook"), "{told}");
+    }
 }

@@ -114,7 +114,7 @@ async fn start(mood: Mood) -> Box {
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
         username: String::new(),
         password: Secret::new(TOKEN.to_owned()),
-        face: Spoken::Webhook(Face { hook: given.try_into().unwrap(), pin: Pin::Vouched }),
+        face: Spoken::Webhook(Box::new(Face { hook: given.try_into().unwrap(), pin: Pin::Vouched })),
         suites: KnownSuites::default(),
     };
     Box { login, seen, _server: server }
@@ -242,7 +242,7 @@ async fn tls_is_verified_unless_somebody_said_not() {
             address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
             username: "admin".to_owned(),
             password: Secret::new(TOKEN.to_owned()),
-            face: Spoken::Webhook(Face { hook: hook.clone(), pin }),
+            face: Spoken::Webhook(Box::new(Face { hook: hook.clone(), pin })),
             suites: KnownSuites::default(),
         };
         bmcs.power(&login).await
