@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     Router,
-    http::{HeaderMap as Headers, StatusCode as Code, header},
+    http::{HeaderMap as Headers, StatusCode as Code},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -49,19 +49,19 @@ struct Seen {
     commands: Vec<String>,
 }
 
-struct Box {
+struct Outlet {
     login: Login,
     seen: Arc<Mutex<Seen>>,
     _server: JoinSet<()>,
 }
 
 fn redirect(to: &str) -> Response {
-    (Code::SEE_OTHER, [(header::LOCATION, to.to_owned())]).into_response()
+    (Code::SEE_OTHER, [(LOCATION, to.to_owned())]).into_response()
 }
 
 async fn told(mood: Mood, page: &'static str, headers: Headers, seen: Arc<Mutex<Seen>>) -> Response {
     let expected = format!("Bearer {TOKEN}");
-    if headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()) != Some(expected.as_str()) {
+    if headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()) != Some(expected.as_str()) {
         return (Code::UNAUTHORIZED, TOKEN).into_response();
     }
     match mood {
@@ -86,7 +86,7 @@ async fn told(mood: Mood, page: &'static str, headers: Headers, seen: Arc<Mutex<
     if seen.on { "\"on\"" } else { "\"off\"" }.into_response()
 }
 
-async fn start(mood: Mood) -> Box {
+async fn start(mood: Mood) -> Outlet {
     let seen = Arc::new(Mutex::new(Seen { on: false, commands: Vec::new() }));
     let page = |name: &'static str| {
         let seen = Arc::clone(&seen);
@@ -117,7 +117,7 @@ async fn start(mood: Mood) -> Box {
         face: Spoken::Webhook(Box::new(Face { hook: given.try_into().unwrap(), pin: Pin::Vouched })),
         suites: KnownSuites::default(),
     };
-    Box { login, seen, _server: server }
+    Outlet { login, seen, _server: server }
 }
 
 fn bmcs() -> Bmcs {
