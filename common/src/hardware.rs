@@ -49,6 +49,8 @@ words! {
         Ipmi = "ipmi",
         /// Redfish over HTTPS.
         Redfish = "redfish",
+        /// HTTP requests that the admin gives; power alone.
+        Webhook = "webhook",
     }
 }
 
@@ -71,6 +73,16 @@ impl BmcProtocol {
         match self {
             Self::Ipmi => 623,
             Self::Redfish => 443,
+            Self::Webhook => 80,
+        }
+    }
+
+    /// Can it do nothing but power? Then it has neither accounts, nor a boot override, nor a BMC behind it that has an identity.
+    #[must_use]
+    pub const fn only_power(self) -> bool {
+        match self {
+            Self::Ipmi | Self::Redfish => false,
+            Self::Webhook => true,
         }
     }
 
@@ -80,6 +92,8 @@ impl BmcProtocol {
         match self {
             Self::Ipmi => (16, 20),
             Self::Redfish => (64, 128),
+            // A bearer token may be a signed document.
+            Self::Webhook => (64, 4096),
         }
     }
 }

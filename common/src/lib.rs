@@ -14,4 +14,5 @@ pub mod secret;
 pub mod task;
 pub mod telemetry;
 pub mod tls;
+pub mod webhook;
 pub mod words;

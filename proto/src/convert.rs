@@ -1,6 +1,9 @@
 //! Conversions of the shared words. `UNSPECIFIED` and unknown numbers become `None`.
 
-use farrier_common::hardware as words;
+use farrier_common::{
+    hardware as words,
+    webhook::{Given, Invalid, Webhook},
+};
 
 use crate::v1;
 
@@ -28,6 +31,22 @@ joined! {
     architecture_to_wire, architecture_from_wire: Architecture <=> Architecture { Amd64 = Amd64, Arm64 = Arm64 }
     firmware_to_wire, firmware_from_wire: Firmware <=> Firmware { Bios = Bios, Uefi = Uefi }
     power_to_wire, power_from_wire: PowerState <=> PowerState { Off = Off, On = On }
-    protocol_to_wire, protocol_from_wire: BmcProtocol <=> BmcProtocol { Ipmi = Ipmi, Redfish = Redfish }
+    protocol_to_wire, protocol_from_wire: BmcProtocol <=> BmcProtocol { Ipmi = Ipmi, Redfish = Redfish, Webhook = Webhook }
     compression_to_wire, compression_from_wire: Compression <=> Compression { None = None, Gzip = Gzip, Zstd = Zstd }
+}
+
+/// Checks what is to be asked of a webhook.
+///
+/// # Errors
+/// Names the field that is wrong.
+pub fn webhook_from_wire(hook: v1::Webhook) -> Result<Webhook, Invalid> {
+    let v1::Webhook { on_url, off_url, query_url, on_regex, off_regex, insecure } = hook;
+    Given { on_url, off_url, query_url, on_regex, off_regex, insecure }.try_into()
+}
+
+/// What is asked of a webhook, for the wire.
+#[must_use]
+pub fn webhook_to_wire(hook: Webhook) -> v1::Webhook {
+    let Given { on_url, off_url, query_url, on_regex, off_regex, insecure } = hook.into();
+    v1::Webhook { on_url, off_url, query_url, on_regex, off_regex, insecure }
 }

@@ -13,6 +13,7 @@ pub mod power;
 pub mod redfish;
 mod remove;
 mod rotate;
+pub mod webhook;
 
 use std::net::SocketAddrV4;
 
@@ -35,6 +36,7 @@ use self::{
     },
     power::Patience,
     redfish::{Https, Redfish, http::Limits, trust::Authorities},
+    webhook::Hook,
 };
 
 /// Why a BMC did not do what it was asked. Each kind is one that callers treat differently.
@@ -128,6 +130,8 @@ pub enum Face {
     Ipmi,
     /// Redfish over HTTPS.
     Redfish(Https),
+    /// HTTP requests that the admin gave.
+    Webhook(Box<webhook::Face>),
 }
 
 words! {
@@ -164,6 +168,8 @@ pub enum Identity {
     Ipmi(ipmi::Identity),
     /// It speaks Redfish.
     Redfish(redfish::Identity),
+    /// It is driven by webhook; a webhook tells nobody who it is.
+    Webhook,
 }
 
 /// All BMCs that this rack reaches.
@@ -223,6 +229,13 @@ impl Bmcs {
                 Driver::Ipmi(Ipmi { login, pace: self.pace, patience, crash })
             }
             Face::Redfish(https) => Driver::Redfish(self.redfish(login, https, self.limits)),
+            Face::Webhook(face) => Driver::Webhook(Hook {
+                login: login.clone(),
+                face: face.clone(),
+                limits: self.limits,
+                patience,
+                authorities: self.authorities.clone(),
+            }),
         }
     }
 

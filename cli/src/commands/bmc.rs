@@ -9,7 +9,7 @@ use farrier_proto::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{App, one_of, verbs::password};
+use super::{App, one_of, verbs::secret};
 use crate::{
     client::{BMC, Client, SHORT, options},
     error::Error,
@@ -101,7 +101,7 @@ pub(crate) struct SetArgs {
 
 impl SetArgs {
     fn request(self) -> Result<SetBmcRequest, Error> {
-        let password = self.password_file.as_deref().map(|file| password("--password-file", file)).transpose()?;
+        let password = self.password_file.as_deref().map(|file| secret("--password-file", file)).transpose()?;
         let wire = |p: Protocol| p.0.map_or(0, |p| convert::protocol_to_wire(p).into());
         let certificate = self.certificate.map(|c| c.to_string());
         Ok(SetBmcRequest {

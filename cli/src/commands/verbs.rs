@@ -14,7 +14,7 @@ use farrier_proto::{
     convert,
     v1::{
         AbortMachineRequest, BmcCredentials, CommissionMachineRequest, CreateMachineRequest, DeployMachineRequest,
-        InBandBmc, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TestMachineRequest,
+        InBandBmc, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TestMachineRequest, Webhook,
         machines_client::MachinesClient,
     },
 };
@@ -38,20 +38,20 @@ const MOST_USER_DATA: usize = 1 << 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct BmcArgs {
     /// IPv4 address of the BMC.
-    #[arg(long, value_name = "ADDRESS", group = "bmc_way", requires_all = ["bmc_user", "bmc_password_file"])]
+    #[arg(long, value_name = "ADDRESS", group = "bmc_way")]
     bmc_address: Option<Ipv4Addr>,
     /// Account that exists on the BMC.
-    #[arg(long, value_name = "USER", requires = "bmc_address")]
+    #[arg(long, value_name = "USER", requires = "bmc_password_file")]
     bmc_user: Option<String>,
     /// File that holds the account's password.
-    #[arg(long, value_name = "FILE", requires = "bmc_address")]
+    #[arg(long, value_name = "FILE", requires = "bmc_user")]
     bmc_password_file: Option<PathBuf>,
-    /// What the BMC speaks: ipmi or redfish [default: found out by asking it].
-    #[arg(long, requires = "bmc_address",
+    /// What the BMC speaks: ipmi or redfish [default: found out by asking it]; or webhook.
+    #[arg(long,
         value_parser = one_of(BmcProtocol::ALL.iter().map(|p| (*p, p.to_string()))))]
     bmc_protocol: Option<BmcProtocol>,
-    /// Redfish: SHA-256 of the certificate that the BMC must show [default: the one that is seen first].
-    #[arg(long, value_name = "SHA256", requires = "bmc_address")]
+    /// SHA-256 of the certificate that it must show [default: Redfish: the one that is seen first].
+    #[arg(long, value_name = "SHA256")]
     bmc_certificate: Option<Fingerprint>,
     /// Redfish: Id of the system, for a BMC with several.
     #[arg(long, value_name = "ID", requires = "bmc_address")]
@@ -65,6 +65,28 @@ pub(crate) struct BmcArgs {
     /// Use this account for good; the default is to make an account of Farrier's own.
     #[arg(long, requires = "bmc_address")]
     bmc_use_as_is: bool,
+    /// Webhook: POST to this URL switches on.
+    #[arg(long, value_name = "URL", requires = "webhook_query")]
+    webhook_on: Option<String>,
+    /// Webhook: POST to this URL switches off.
+    #[arg(long, value_name = "URL", requires = "webhook_query")]
+    webhook_off: Option<String>,
+    /// Webhook: GET of this URL tells the power.
+    #[arg(long, value_name = "URL",
+        requires_all = ["bmc_protocol", "webhook_on", "webhook_off", "webhook_on_regex", "webhook_off_regex"])]
+    webhook_query: Option<String>,
+    /// Webhook: what is found in the answer when the power is on.
+    #[arg(long, value_name = "REGEX", requires = "webhook_query")]
+    webhook_on_regex: Option<String>,
+    /// Webhook: what is found in the answer when the power is off.
+    #[arg(long, value_name = "REGEX", requires = "webhook_query")]
+    webhook_off_regex: Option<String>,
+    /// Webhook: file that holds a bearer token.
+    #[arg(long, value_name = "FILE", requires = "webhook_query", conflicts_with = "bmc_user")]
+    webhook_token_file: Option<PathBuf>,
+    /// Webhook: take whatever certificate the server shows.
+    #[arg(long, requires = "webhook_query", conflicts_with = "bmc_certificate")]
+    webhook_insecure: bool,
 }
 
 /// An image for a machine.
@@ -254,29 +276,50 @@ pub(super) async fn act(
     wait::judge(&machine, aim)
 }
 
-/// The password in the file that an option names.
-pub(super) fn password(option: &str, file: &Path) -> Result<Secret<String>, Error> {
-    let password = Secret::from_file(file).map_err(Error::file(format!("cannot read {option} {}", file.display())))?;
-    if password.expose().is_empty() {
-        return Err(Error::Usage(format!("{option} {} is empty", file.display())));
-    }
-    Ok(password)
-}
-
 pub(super) fn credentials(args: BmcArgs) -> Result<Option<BmcCredentials>, Error> {
-    let (Some(address), Some(username), Some(file)) = (args.bmc_address, args.bmc_user, args.bmc_password_file) else {
-        return Ok(None);
+    let by_webhook = args.bmc_protocol == Some(BmcProtocol::Webhook);
+    if by_webhook != args.webhook_query.is_some() {
+        return Err(Error::Usage("--bmc-protocol webhook and --webhook-query go together".to_owned()));
+    }
+    let any = args.bmc_protocol.is_some() || args.bmc_user.is_some() || args.bmc_certificate.is_some();
+    let password = match (&args.bmc_password_file, &args.webhook_token_file) {
+        (Some(file), _) => Some(secret("--bmc-password-file", file)?),
+        (None, Some(file)) => Some(secret("--webhook-token-file", file)?),
+        (None, None) => None,
     };
-    let password = password("--bmc-password-file", &file)?;
+    if !by_webhook && (args.bmc_address.is_none() || password.is_none()) {
+        return match (any, args.bmc_address) {
+            (false, None) => Ok(None),
+            (true, None) => Err(Error::Usage("what is said of the BMC needs --bmc-address".to_owned())),
+            (_, Some(_)) => Err(Error::Usage("--bmc-address needs --bmc-user and --bmc-password-file".to_owned())),
+        };
+    }
     Ok(Some(BmcCredentials {
         protocol: args.bmc_protocol.map_or(0, |p| convert::protocol_to_wire(p).into()),
-        address: address.to_string(),
+        address: args.bmc_address.map(|a| a.to_string()).unwrap_or_default(),
         port: args.bmc_port.map_or(0, u32::from),
-        username,
-        password: password.expose().clone(),
+        username: args.bmc_user.unwrap_or_default(),
+        password: password.map(|p| p.expose().clone()).unwrap_or_default(),
         use_as_is: args.bmc_use_as_is,
         take_over_account: args.bmc_take_over,
         system: args.bmc_system.unwrap_or_default(),
         certificate_sha256: args.bmc_certificate.map(|c| c.to_string()).unwrap_or_default(),
+        webhook: args.webhook_query.map(|query_url| Webhook {
+            on_url: args.webhook_on.unwrap_or_default(),
+            off_url: args.webhook_off.unwrap_or_default(),
+            query_url,
+            on_regex: args.webhook_on_regex.unwrap_or_default(),
+            off_regex: args.webhook_off_regex.unwrap_or_default(),
+            insecure: args.webhook_insecure,
+        }),
     }))
+}
+
+/// The secret in the file that an option names.
+pub(super) fn secret(option: &str, file: &Path) -> Result<Secret<String>, Error> {
+    let secret = Secret::from_file(file).map_err(Error::file(format!("cannot read {option} {}", file.display())))?;
+    if secret.expose().is_empty() {
+        return Err(Error::Usage(format!("{option} {} is empty", file.display())));
+    }
+    Ok(secret)
 }

@@ -19,6 +19,14 @@ pub(crate) fn json(bmc: &BmcEndpoint) -> Value {
         "managed_account": bmc.managed_account,
         "certificate_sha256": filled(&bmc.certificate_sha256),
         "system": filled(&bmc.system),
+        "webhook": bmc.webhook.as_ref().map(|hook| json!({
+            "on_url": hook.on_url,
+            "off_url": hook.off_url,
+            "query_url": hook.query_url,
+            "on_regex": hook.on_regex,
+            "off_regex": hook.off_regex,
+            "insecure": hook.insecure,
+        })),
         "facts": bmc.facts.as_ref().map(facts_json),
     })
 }
@@ -79,6 +87,7 @@ pub(crate) fn page(bmc: &Bmc, now: DateTime<Utc>) -> String {
         return Page::default().pair("Machine", bmc.machine.clone()).pair("Address", None).text();
     };
     let facts = endpoint.facts.clone().unwrap_or_default();
+    let hook = endpoint.webhook.as_ref();
     let account = if endpoint.managed_account { " (made by Farrier)" } else { " (given)" };
     let suite = (facts.cipher_suite != 0).then(|| facts.cipher_suite.to_string());
     Page::default()
@@ -89,6 +98,12 @@ pub(crate) fn page(bmc: &Bmc, now: DateTime<Utc>) -> String {
         .pair_if("Being changed", bmc.rotation.as_ref().map(|r| rotation(r, now)))
         .pair_if("System", Some(endpoint.system.clone()))
         .pair_if("Certificate", Some(endpoint.certificate_sha256.clone()))
+        .pair_if("Switches on", hook.map(|h| format!("POST {}", h.on_url)))
+        .pair_if("Switches off", hook.map(|h| format!("POST {}", h.off_url)))
+        .pair_if("Power asked at", hook.map(|h| format!("GET {}", h.query_url)))
+        .pair_if("On if it finds", hook.map(|h| h.on_regex.clone()))
+        .pair_if("Off if it finds", hook.map(|h| h.off_regex.clone()))
+        .pair_if("TLS", hook.filter(|h| h.insecure).map(|_| "not verified, as asked".to_owned()))
         .pair("Probed", words::with_age(facts.observed_at.as_ref(), now))
         .pair_if("Vendor", Some(facts.vendor.clone()))
         .pair_if("Product", Some(facts.product.clone()))

@@ -131,7 +131,7 @@ fn with(login: &Login, username: &str, password: &str) -> Login {
 fn certificate(probe: &Probe) -> Fingerprint {
     match &probe.identity {
         Identity::Redfish(redfish) => redfish.certificate,
-        Identity::Ipmi(ipmi) => panic!("{ipmi:?}"),
+        other @ (Identity::Ipmi(_) | Identity::Webhook) => panic!("{other:?}"),
     }
 }
 

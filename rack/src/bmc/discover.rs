@@ -12,6 +12,7 @@ use super::{
     gate::Class,
     ipmi::lanplus::{self, KnownSuites},
     redfish::{self, Https, http::Limits},
+    webhook,
 };
 
 /// How long each door is waited for: with the login after it, a probe fits into the minute that the region waits.
@@ -33,15 +34,12 @@ pub struct Stranger {
 }
 
 impl Stranger {
-    fn login(&self, protocol: BmcProtocol) -> Login {
+    fn login(&self, protocol: BmcProtocol, face: Face) -> Login {
         Login {
             address: SocketAddrV4::new(self.address, protocol.port()),
             username: self.username.clone(),
             password: self.password.clone(),
-            face: match protocol {
-                BmcProtocol::Ipmi => Face::Ipmi,
-                BmcProtocol::Redfish => Face::Redfish(self.https.clone()),
-            },
+            face,
             suites: KnownSuites::default(),
         }
     }
@@ -64,7 +62,8 @@ impl Bmcs {
     /// # Errors
     /// See [`BmcError`]. A refused login ends it: the other protocol is not tried with the same password.
     pub async fn discover(&self, stranger: &Stranger) -> Result<Discovery, BmcError> {
-        let (by_redfish, by_ipmi) = (stranger.login(BmcProtocol::Redfish), stranger.login(BmcProtocol::Ipmi));
+        let by_redfish = stranger.login(BmcProtocol::Redfish, Face::Redfish(stranger.https.clone()));
+        let by_ipmi = stranger.login(BmcProtocol::Ipmi, Face::Ipmi);
         let (redfish, ipmi) = tokio::join!(self.greet(&by_redfish), self.greet(&by_ipmi));
         let mut speaks = Vec::new();
         speaks.extend(redfish.is_ok().then_some(BmcProtocol::Redfish));
@@ -112,6 +111,7 @@ impl Bmcs {
                 let limits = Limits { whole: KNOCK.min(self.limits.whole), ..self.limits };
                 redfish::greet(&self.redfish(login, https, limits)).await
             }
+            Face::Webhook(_) => webhook::cannot("being found out"),
         };
         // A door that is shut makes no silent BMC: many have one of the two.
         if met.is_ok() { turn.end(met) } else { met }

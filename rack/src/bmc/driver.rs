@@ -10,6 +10,7 @@ use super::{
     account::{Account, Ensured},
     ipmi::Ipmi,
     redfish::Redfish,
+    webhook::{self, Hook},
 };
 
 /// One BMC by the protocol that it is spoken to.
@@ -17,6 +18,7 @@ use super::{
 pub(super) enum Driver {
     Ipmi(Ipmi),
     Redfish(Redfish),
+    Webhook(Hook),
 }
 
 impl Driver {
@@ -24,6 +26,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.probe().await,
             Self::Redfish(bmc) => bmc.probe().await,
+            Self::Webhook(bmc) => bmc.probe().await,
         }
     }
 
@@ -31,6 +34,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.power().await,
             Self::Redfish(bmc) => bmc.power().await,
+            Self::Webhook(bmc) => bmc.power().await,
         }
     }
 
@@ -38,6 +42,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.set_power(wanted, commanded).await,
             Self::Redfish(bmc) => bmc.set_power(wanted, commanded).await,
+            Self::Webhook(bmc) => bmc.set_power(wanted, commanded).await,
         }
     }
 
@@ -45,6 +50,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.soft_off(commanded).await,
             Self::Redfish(bmc) => bmc.soft_off(commanded).await,
+            Self::Webhook(_) => webhook::cannot("a shutdown in order"),
         }
     }
 
@@ -52,6 +58,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.set_boot_device(device, uefi).await,
             Self::Redfish(bmc) => bmc.set_boot_device(device, uefi).await,
+            Self::Webhook(_) => webhook::cannot("the choice of what is booted"),
         }
     }
 
@@ -59,6 +66,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.ensure_account(account).await,
             Self::Redfish(bmc) => bmc.ensure_account(account).await,
+            Self::Webhook(_) => webhook::cannot("accounts"),
         }
     }
 
@@ -66,6 +74,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.change_password(password).await,
             Self::Redfish(bmc) => bmc.change_password(password).await,
+            Self::Webhook(_) => webhook::cannot("a change of the password"),
         }
     }
 
@@ -73,6 +82,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.reset().await,
             Self::Redfish(bmc) => bmc.reset().await,
+            Self::Webhook(_) => webhook::cannot("a restart of a BMC"),
         }
     }
 
@@ -80,6 +90,7 @@ impl Driver {
         match self {
             Self::Ipmi(bmc) => bmc.remove_account(username).await,
             Self::Redfish(bmc) => bmc.remove_account(username).await,
+            Self::Webhook(_) => webhook::cannot("accounts"),
         }
     }
 }

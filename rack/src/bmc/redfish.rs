@@ -90,7 +90,7 @@ impl Redfish {
     /// Everything but the first look needs to know whom it speaks to.
     fn pinned(&self) -> Result<&Self, BmcError> {
         match self.https.pin {
-            Pin::Known(_) => Ok(self),
+            Pin::Known(_) | Pin::Vouched => Ok(self),
             Pin::FirstSeen => Err(BmcError::Untrusted(
                 "its certificate is not known yet; probe it, and give what it shows".to_owned(),
             )),

@@ -17,8 +17,9 @@ use farrier_common::{
     secret::Secret,
 };
 use farrier_proto::{
-    convert::{power_from_wire, power_to_wire, protocol_from_wire, protocol_to_wire},
+    convert::{power_from_wire, power_to_wire, protocol_from_wire, protocol_to_wire, webhook_from_wire},
     rack as proto,
+    v1::Webhook,
 };
 use ipnet::Ipv4Net;
 
@@ -30,6 +31,7 @@ use crate::{
         gate::Class,
         ipmi::lanplus::KnownSuites,
         redfish::{Https, trust::Pin},
+        webhook,
     },
     boot::intent::{BlobRef, Ephemeral, EphemeralImage, Intent, Interface, Snapshot, Subnet, Target},
 };
@@ -80,7 +82,7 @@ impl Checked for proto::Bmc {
             ToProbe::Known(login) => Ok(login),
             ToProbe::Stranger(_) => Err(Invalid::new(
                 &format!("{field}.protocol"),
-                "must be IPMI or REDFISH; what it is, a probe finds out",
+                "must be IPMI, REDFISH or WEBHOOK; what it is, a probe finds out",
             )),
         }
     }
@@ -99,7 +101,7 @@ pub(super) fn to_probe(bmc: proto::Bmc, field: &str) -> Result<ToProbe> {
     let at = |name: &str| format!("{field}.{name}");
     let protocol = protocol_from_wire(bmc.protocol);
     if protocol.is_none() && bmc.protocol != 0 {
-        let text = format!("{} is not a known protocol: must be IPMI, REDFISH or UNSPECIFIED", bmc.protocol);
+        let text = format!("{} is not a known protocol: must be IPMI, REDFISH, WEBHOOK or UNSPECIFIED", bmc.protocol);
         return Err(Invalid::new(&at("protocol"), text));
     }
     let address: Ipv4Addr = parsed(&bmc.address, &at("address"), "is not an IPv4 address")?;
@@ -134,9 +136,19 @@ pub(super) fn to_probe(bmc: proto::Bmc, field: &str) -> Result<ToProbe> {
         face: match protocol {
             BmcProtocol::Ipmi => Face::Ipmi,
             BmcProtocol::Redfish => Face::Redfish(https),
+            BmcProtocol::Webhook => Face::Webhook(Box::new(webhook(bmc.webhook, https.pin, field)?)),
         },
         suites: KnownSuites::default(),
     }))
+}
+
+/// What is asked of a webhook. A certificate that nobody pinned needs somebody who vouches for it, unless the admin said not.
+fn webhook(given: Option<Webhook>, pin: Pin, field: &str) -> Result<webhook::Face> {
+    let field = format!("{field}.webhook");
+    let given = given.ok_or_else(|| Invalid::new(&field, "is required"))?;
+    let hook = webhook_from_wire(given).map_err(|e| Invalid::new(&format!("{field}.{}", e.field), e.text))?;
+    let pin = if pin == Pin::FirstSeen && !hook.insecure { Pin::Vouched } else { pin };
+    Ok(webhook::Face { hook, pin })
 }
 
 impl Checked for proto::BlobRef {
@@ -390,6 +402,9 @@ pub(super) fn probe(probe: Probe) -> proto::ProbeBmcResponse {
             cipher_suite: ipmi.cipher_suite.into(),
             ..common
         },
+        Identity::Webhook => {
+            proto::ProbeBmcResponse { protocol: protocol_to_wire(BmcProtocol::Webhook).into(), ..common }
+        }
         Identity::Redfish(redfish) => proto::ProbeBmcResponse {
             protocol: protocol_to_wire(BmcProtocol::Redfish).into(),
             redfish: Some(proto::RedfishIdentity {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use chrono::TimeDelta;
-use farrier_common::{clock::Timestamp, hardware::BmcProtocol, tls::Fingerprint};
+use farrier_common::{clock::Timestamp, hardware::BmcProtocol, tls::Fingerprint, webhook::Webhook};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result, observation::Trouble, spelled};
@@ -30,6 +30,9 @@ pub struct Bmc {
     /// Redfish: `Id` of the system, if the BMC has several.
     #[serde(default)]
     pub system: String,
+    /// Webhook: what is asked where.
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
     /// What it told of itself when it was probed last.
     #[serde(default)]
     pub facts: Option<BmcFacts>,
@@ -136,6 +139,7 @@ impl Bmc {
             use_as_is: false,
             certificate: None,
             system: String::new(),
+            webhook: None,
             facts: None,
             take_over: false,
             rotated_at: None,
@@ -156,6 +160,12 @@ impl Bmc {
         let mut bmc = self.clone();
         bmc.address = update.address.unwrap_or(self.address);
         if let Some(protocol) = update.protocol {
+            if let Some(only) = protocol.filter(|p| p.only_power()) {
+                return Err(Error::invalid(
+                    "protocol",
+                    format!("{only} is not reached by a login: commission the machine with it"),
+                ));
+            }
             bmc.protocol = protocol;
             bmc.port = protocol.map(BmcProtocol::port).unwrap_or_default();
         }
@@ -187,6 +197,12 @@ impl Bmc {
             (bmc.certificate, bmc.system) = (None, String::new());
         }
         Ok(bmc)
+    }
+
+    /// Can nothing be done with it but power?
+    #[must_use]
+    pub fn only_power(&self) -> bool {
+        self.protocol.is_some_and(BmcProtocol::only_power)
     }
 
     /// Is it time to try to change the password?
@@ -227,7 +243,10 @@ impl Bmc {
         if self.port == 0 {
             self.port = protocol.port();
         }
-        self.certificate = certificate;
+        // A webhook shows none to be remembered: the one that was given stays.
+        if !self.only_power() {
+            self.certificate = certificate;
+        }
         self.facts = Some(facts);
     }
 }
@@ -325,5 +344,29 @@ mod tests {
         let mut bmc = Bmc { port: 8443, ..bmc };
         bmc.learn(BmcProtocol::Redfish, None, BmcFacts::default());
         assert_eq!(bmc.port, 8443);
+    }
+
+    #[test]
+    fn a_webhook_is_kept_as_it_was_given_and_what_it_cannot_do_is_refused() {
+        let given = farrier_common::webhook::Given {
+            on_url: "http://10.0.0.9/on".to_owned(),
+            off_url: "http://10.0.0.9/off".to_owned(),
+            query_url: "http://10.0.0.9/state".to_owned(),
+            on_regex: "\"on\"".to_owned(),
+            off_regex: "\"off\"".to_owned(),
+            insecure: false,
+        };
+        let mut m = machine(crate::domain::lifecycle::State::Ready, None);
+        let pinned = Some(Fingerprint::of(b"a certificate"));
+        let bmc = m.details.bmc.as_mut().unwrap();
+        assert!(!bmc.only_power());
+        (bmc.protocol, bmc.webhook, bmc.certificate) =
+            (Some(BmcProtocol::Webhook), Some(given.try_into().unwrap()), pinned);
+        bmc.learn(BmcProtocol::Webhook, None, BmcFacts::default());
+        assert_eq!(bmc.certificate, pinned, "a probe does not forget it");
+        let kept: Bmc = serde_json::from_str(&serde_json::to_string(bmc).unwrap()).unwrap();
+        assert_eq!(&kept, bmc);
+        let told = crate::domain::verbs::bmc::more_than_power(&m, "a probe", "").unwrap_err();
+        assert!(told.to_string().contains("driven by webhook"), "{told}");
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn machine(state: State, phase: Option<Phase>) -> Machine {
                 address: [127, 0, 0, 1].into(),
                 port: 623,
                 username: "root".to_owned(),
+                webhook: None,
                 managed: false,
                 use_as_is: false,
                 certificate: None,

@@ -5,6 +5,7 @@ use farrier_common::hardware::{BootDevice, PowerState};
 use crate::{
     crash::Point,
     domain::{
+        bmc::Bmc,
         event::NewEvent,
         machine::Machine,
         observation::{Effect, Trouble},
@@ -86,7 +87,11 @@ impl Engine {
     }
 
     async fn start_from(&self, m: &Machine, device: BootDevice) -> Result<(), Trouble> {
-        self.racks.set_boot_device(m, device).await?;
+        // What can do power alone leaves the choice to the machine: its firmware tries the network first, where the intent that is
+        // published sends it on to its disk or to the image.
+        if !m.details.bmc.as_ref().is_some_and(Bmc::only_power) {
+            self.racks.set_boot_device(m, device).await?;
+        }
         self.crash.at(Point::BootDeviceSet, m.state.as_str());
         let power = self.racks.set_power(m, PowerState::On).await?;
         self.note_power(m, Some(power)).await;

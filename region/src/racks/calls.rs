@@ -317,6 +317,7 @@ fn wire(bmc: &Bmc, password: &Secret<String>) -> rack::Bmc {
         password: password.expose().clone(),
         certificate_sha256: bmc.certificate.map(|c| c.to_string()).unwrap_or_default(),
         system: bmc.system.clone(),
+        webhook: bmc.webhook.clone().map(convert::webhook_to_wire),
     }
 }
 
@@ -365,6 +366,13 @@ fn probed(r: rack::ProbeBmcResponse, observed_at: Timestamp) -> Result<Probed, T
         ..BmcFacts::default()
     };
     let power = convert::power_from_wire(r.power);
+    if protocol == BmcProtocol::Webhook {
+        let told =
+            power.map_or_else(|| "nothing of the power".to_owned(), |power| format!("that the power is {power}"));
+        let text =
+            format!("by webhook, which tells {told}; it can power alone, and has no identity that could be compared");
+        return Ok(Probed { protocol, power, certificate: None, facts, text });
+    }
     let can = facts.capabilities.join(", ");
     let (firmware, because) = (&facts.firmware_version, &facts.because);
     let Some(redfish) = r.redfish else {

@@ -45,6 +45,7 @@ fn live(name: &str, owner: Option<Owner>, now: farrier_common::clock::Timestamp)
         rotated_at: None,
         rotation: None,
         rotation_failed_at: None,
+        webhook: None,
     };
     let machine = Machine {
         id,

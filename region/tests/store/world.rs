@@ -196,6 +196,7 @@ pub(crate) fn machine(n: u8, now: Timestamp) -> Machine {
                 rotated_at: None,
                 rotation: None,
                 rotation_failed_at: None,
+                webhook: None,
             }),
             ..Details::default()
         },

@@ -36,6 +36,7 @@ pub(crate) fn page(rows: &[(&str, Row)]) {
                 (format!("IPMI, suite {}", ipmi.cipher_suite), ipmi_demands(&personality), String::new())
             }
             Identity::Redfish(redfish) => ("Redfish".into(), redfish_demands(&personality), redfish.rules.join(", ")),
+            Identity::Webhook => unreachable!("no vendor's BMC is driven by webhook"),
         };
         let Row { slot, logins, refused, passwords, .. } = row;
         let demands = demands.join("; ");

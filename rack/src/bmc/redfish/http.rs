@@ -1,11 +1,11 @@
-//! HTTP/1.1 over TLS to one BMC: one connection, made when needed, one request at a time.
+//! HTTP/1.1 to one BMC, over TLS unless somebody chose otherwise: one connection, made when needed, one request at a time.
 //!
 //! Invariant: every exchange ends by its deadline, and nothing that arrives is kept beyond the bound on bodies.
 
 use std::{io, net::SocketAddrV4, pin::Pin as StdPin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use farrier_common::tls::Fingerprint;
+use farrier_common::{tls::Fingerprint, webhook::HookUrl};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::{Body as _, Incoming},
@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use thiserror::Error;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
@@ -53,7 +54,7 @@ const HEAD: usize = 64 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub(super) enum WireError {
+pub(in crate::bmc) enum WireError {
     /// Not reached.
     #[error("no connection to {address}: {source}")]
     Connect { address: SocketAddrV4, source: io::Error },
@@ -82,20 +83,29 @@ pub(super) enum WireError {
 
 /// What came back.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(in crate::bmc) struct Answer {
+    pub(in crate::bmc) status: StatusCode,
+    pub(in crate::bmc) headers: HeaderMap,
+    pub(in crate::bmc) body: Bytes,
 }
 
 /// The way to one BMC.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::bmc) struct Wire {
     address: SocketAddrV4,
-    judge: Arc<Judge>,
-    config: Arc<ClientConfig>,
+    /// What requests name as their host.
+    host: String,
+    tls: Option<Tls>,
     limits: Limits,
     open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Tls {
+    /// Whose certificate is to be shown.
+    name: ServerName<'static>,
+    judge: Arc<Judge>,
+    config: Arc<ClientConfig>,
 }
 
 #[derive(Debug)]
@@ -108,7 +118,7 @@ struct Open {
 // === impl Answer ===
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::bmc) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 }
@@ -116,18 +126,29 @@ impl Answer {
 // === impl Wire ===
 
 impl Wire {
-    pub(super) fn new(address: SocketAddrV4, judge: Arc<Judge>, limits: Limits) -> Result<Self, WireError> {
-        let config = judge.config().map_err(|e| WireError::Tls(e.to_string()))?;
-        Ok(Self { address, judge, config, limits, open: None })
+    pub(in crate::bmc) fn new(address: SocketAddrV4, judge: Arc<Judge>, limits: Limits) -> Result<Self, WireError> {
+        let tls = Tls::new(&address.ip().to_string(), judge)?;
+        Ok(Self { address, host: address.to_string(), tls: Some(tls), limits, open: None })
+    }
+
+    /// To a server that a URL names. Without a judge it is spoken to in the clear.
+    pub(in crate::bmc) fn to(
+        address: SocketAddrV4,
+        url: &HookUrl,
+        judge: Option<Arc<Judge>>,
+        limits: Limits,
+    ) -> Result<Self, WireError> {
+        let tls = judge.map(|judge| Tls::new(url.host(), judge)).transpose()?;
+        Ok(Self { address, host: url.authority(), tls, limits, open: None })
     }
 
     /// The certificate of the BMC, once it was seen.
-    pub(super) fn certificate(&self) -> Option<Fingerprint> {
-        self.judge.accepted()
+    pub(in crate::bmc) fn certificate(&self) -> Option<Fingerprint> {
+        self.tls.as_ref().and_then(|tls| tls.judge.accepted())
     }
 
     /// One request and its answer, by `deadline`.
-    pub(super) async fn exchange(
+    pub(in crate::bmc) async fn exchange(
         &mut self,
         method: &Method,
         path: &str,
@@ -199,7 +220,7 @@ impl Wire {
         *request.method_mut() = method.clone();
         *request.uri_mut() = path.parse().map_err(|_| bad())?;
         *request.headers_mut() = headers.clone();
-        let host = HeaderValue::from_str(&self.address.to_string()).map_err(|_| bad())?;
+        let host = HeaderValue::from_str(&self.host).map_err(|_| bad())?;
         request.headers_mut().insert(HOST, host);
         Ok(request)
     }
@@ -213,23 +234,37 @@ impl Wire {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays with its delay");
         }
-        let name = ServerName::IpAddress(std::net::IpAddr::V4(*address.ip()).into());
-        let connecting = TlsConnector::from(Arc::clone(&self.config)).connect(name, stream);
+        let Some(tls) = &self.tls else { return shaken(stream).await };
+        let connecting = TlsConnector::from(Arc::clone(&tls.config)).connect(tls.name.clone(), stream);
         let stream = timeout(limit, connecting).await.map_err(silent("the TLS handshake"))?;
-        let stream = stream.map_err(|e| match self.judge.refused() {
+        let stream = stream.map_err(|e| match tls.judge.refused() {
             Some(changed) => WireError::Untrusted(changed),
             None => WireError::Tls(e.to_string()),
         })?;
-        let shaken = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = shaken.map_err(|e| WireError::Broken(e.to_string()))?;
-        let mut driver = JoinSet::new();
-        driver.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::trace!(%error, "a connection to a BMC ended");
-            }
-        });
-        Ok(Open { sender, _driver: driver })
+        shaken(stream).await
     }
+}
+
+impl Tls {
+    fn new(name: &str, judge: Arc<Judge>) -> Result<Self, WireError> {
+        let wrong = |e: String| WireError::Tls(e);
+        let config = judge.config().map_err(|e| wrong(e.to_string()))?;
+        let name = ServerName::try_from(name.to_owned()).map_err(|e| wrong(e.to_string()))?;
+        Ok(Self { name, judge, config })
+    }
+}
+
+/// HTTP on what is connected.
+async fn shaken(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Open, WireError> {
+    let shaken = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = shaken.map_err(|e| WireError::Broken(e.to_string()))?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::trace!(%error, "a connection to a BMC ended");
+        }
+    });
+    Ok(Open { sender, _driver: driver })
 }
 
 async fn read(mut body: Incoming, most: usize) -> Result<Bytes, WireError> {

@@ -23,6 +23,8 @@ pub enum Pin {
     Known(Fingerprint),
     /// Nothing yet: the one that is seen first is to be remembered.
     FirstSeen,
+    /// One that the authorities vouch for; no other.
+    Vouched,
 }
 
 /// Those who may vouch for the certificates of BMCs; by default nobody.
@@ -42,14 +44,14 @@ pub enum AuthoritiesError {
 
 /// A certificate that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Changed {
-    pub(super) pinned: Fingerprint,
-    pub(super) seen: Fingerprint,
+pub(in crate::bmc) struct Changed {
+    pub(in crate::bmc) pinned: Fingerprint,
+    pub(in crate::bmc) seen: Fingerprint,
 }
 
 /// Judges the certificates of one BMC during one operation.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub(in crate::bmc) struct Judge {
     authorities: Authorities,
     provider: Arc<CryptoProvider>,
     known: Mutex<Known>,
@@ -86,13 +88,13 @@ impl Authorities {
 // === impl Judge ===
 
 impl Judge {
-    pub(super) fn new(pin: Pin, authorities: Authorities) -> Arc<Self> {
+    pub(in crate::bmc) fn new(pin: Pin, authorities: Authorities) -> Arc<Self> {
         let known = Mutex::new(Known { pin, accepted: None, refused: None });
         Arc::new(Self { authorities, provider: Arc::new(ring::default_provider()), known })
     }
 
     /// The client's side of TLS, under this judge.
-    pub(super) fn config(self: &Arc<Self>) -> Result<Arc<ClientConfig>, rustls::Error> {
+    pub(in crate::bmc) fn config(self: &Arc<Self>) -> Result<Arc<ClientConfig>, rustls::Error> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .dangerous()
@@ -104,12 +106,12 @@ impl Judge {
     }
 
     /// The certificate that was accepted last.
-    pub(super) fn accepted(&self) -> Option<Fingerprint> {
+    pub(in crate::bmc) fn accepted(&self) -> Option<Fingerprint> {
         self.known().accepted
     }
 
     /// The certificate that was refused last.
-    pub(super) fn refused(&self) -> Option<Changed> {
+    pub(in crate::bmc) fn refused(&self) -> Option<Changed> {
         self.known().refused
     }
 
@@ -139,7 +141,8 @@ impl ServerCertVerifier for Judge {
                 known.refused = Some(Changed { pinned, seen });
                 return Err(CertificateError::ApplicationVerificationFailure.into());
             }
-            Pin::Known(_) | Pin::FirstSeen => {}
+            Pin::Vouched if !vouched => return Err(CertificateError::UnknownIssuer.into()),
+            Pin::Vouched | Pin::Known(_) | Pin::FirstSeen => {}
         }
         // Whoever answers the rest of the operation must be who answered its beginning.
         known.pin = Pin::Known(seen);
@@ -211,6 +214,10 @@ mod tests {
         assert!(judged(&judge(), signed("127.0.0.1", Some(&issuer)).der()), "a renewed one");
         assert!(!judged(&judge(), signed("127.0.0.2", Some(&issuer)).der()), "that of another BMC");
         assert!(!judged(&judge(), signed("127.0.0.1", None).der()), "nobody's");
+        let strict = |by: &Authorities| Judge::new(Pin::Vouched, by.clone());
+        assert!(judged(&strict(&authorities), signed("127.0.0.1", Some(&issuer)).der()));
+        assert!(!judged(&strict(&authorities), signed("127.0.0.1", None).der()));
+        assert!(!judged(&strict(&Authorities::default()), signed("127.0.0.1", None).der()), "nobody vouches");
         assert!(matches!(Authorities::from_pem(b"nothing"), Err(AuthoritiesError::Empty)));
     }
 }

@@ -107,6 +107,7 @@ pub(in super::super) fn endpoint(bmc: &Bmc) -> v1::BmcEndpoint {
         managed_account: bmc.managed,
         certificate_sha256: bmc.certificate.map(|c| c.to_string()).unwrap_or_default(),
         system: bmc.system.clone(),
+        webhook: bmc.webhook.clone().map(convert::webhook_to_wire),
         facts: bmc.facts.as_ref().map(bmc_facts),
     }
 }

@@ -181,7 +181,8 @@ impl App {
     async fn swapped(&self, session: &Session, inside: Option<Ipv4Addr>) -> Result<Option<String>> {
         let m = &session.view.machine;
         let (Some(inside), Some(told), Some(rack)) = (inside, &m.details.bmc, m.rack) else { return Ok(None) };
-        if told.address == inside {
+        // The address of a box that switches power is no BMC's.
+        if told.address == inside || told.only_power() {
             return Ok(None);
         }
         let other = self.store.machine_by_bmc(rack, inside, m.id).await?;

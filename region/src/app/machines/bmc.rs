@@ -15,7 +15,7 @@ use crate::{
         machine::Machine,
         user::{Role, User},
         verbs::{
-            bmc::{noted, reachable, rotate},
+            bmc::{more_than_power, noted, reachable, rotate},
             unlocked,
         },
     },
@@ -42,6 +42,7 @@ impl App {
     /// Not an admin; no BMC is known; rack or BMC do not answer.
     pub async fn bmc_probe(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
         let m = self.bmc_of(ask, which, "probe the BMC of").await?;
+        more_than_power(&m, "a probe", "; ask for the power instead")?;
         let found = if ask.request.validate_only { None } else { Some(self.racks.probe_bmc(&m).await.map_err(error)?) };
         let asked = recorded(ask);
         self.change(&asked, which, "probe the BMC of", |_, m| {
@@ -69,6 +70,7 @@ impl App {
     ) -> Result<Once<MachineView>> {
         let verb = "set the BMC of";
         let m = self.bmc_of(ask, which, verb).await?;
+        more_than_power(&m, "another way to it", "; commission it with its webhook as it is now")?;
         settable(&m)?;
         let mut after = m.clone();
         after.details.bmc = known(&m)?.updated(update).map(Some)?;
@@ -146,6 +148,7 @@ impl App {
     /// Not an admin; the machine is at work; no BMC is known; rack or BMC do not answer.
     pub async fn bmc_reset(&self, ask: &Ask<MachineView>, which: &str, comment: &str) -> Result<Once<MachineView>> {
         let m = self.bmc_of(ask, which, "reset the BMC of").await?;
+        more_than_power(&m, "a restart of a BMC", "")?;
         at_rest(&m)?;
         if !ask.request.validate_only {
             self.racks.reset_bmc(&m).await.map_err(error)?;

@@ -93,7 +93,10 @@ impl App {
         let birth = birth(Event::AddLive)?;
         // Nothing probes the BMC of a machine that is added with its workload, so nothing would learn protocol or certificate.
         if new.bmc.as_ref().is_some_and(|b| b.protocol.is_none()) {
-            return Err(Error::invalid("bmc.protocol", "required for a live machine: must be ipmi or redfish"));
+            return Err(Error::invalid(
+                "bmc.protocol",
+                "required for a live machine: must be ipmi, redfish or webhook",
+            ));
         }
         if new.bmc.as_ref().is_some_and(|b| b.protocol == Some(BmcProtocol::Redfish) && b.certificate.is_none()) {
             return Err(Error::invalid(

@@ -12,7 +12,10 @@ use crate::{
         machine::Machine,
         observation::{Trouble, TroubleKind},
         user::{Role, User},
-        verbs::{bmc::reachable, unlocked},
+        verbs::{
+            bmc::{more_than_power, reachable},
+            unlocked,
+        },
     },
     racks::Asker,
     store::{Extra, MachineView, Once},
@@ -65,6 +68,9 @@ impl App {
             return Err(Error::Precondition(why));
         }
         reachable(m)?;
+        if action == PowerAction::SoftOff {
+            more_than_power(m, "a shutdown in order", "; shut it down in its own system, or ask for power off")?;
+        }
         // The BMC cannot be asked to undo it: who only wants to know is told as far as it is known without the BMC.
         if ask.request.validate_only {
             return self.power_noted(ask, which, action).await;

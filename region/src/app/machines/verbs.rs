@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use farrier_common::{hardware::BmcProtocol, id::RackId, secret::Secret, tls::Fingerprint};
+use farrier_common::{hardware::BmcProtocol, id::RackId, secret::Secret, tls::Fingerprint, webhook::Webhook};
 
 use super::{
     super::{App, context::Ask},
@@ -47,6 +47,8 @@ pub struct GivenBmc {
     pub certificate: Option<Fingerprint>,
     /// Redfish: `Id` of the system, if the BMC has several.
     pub system: String,
+    /// Webhook: what is asked where.
+    pub webhook: Option<Webhook>,
 }
 
 impl GivenBmc {
@@ -59,6 +61,7 @@ impl GivenBmc {
             use_as_is: self.use_as_is,
             certificate: self.certificate,
             system: self.system.clone(),
+            webhook: self.webhook.clone(),
             take_over: self.take_over,
             ..Bmc::ours(self.address, self.username.clone())
         }

@@ -1,6 +1,6 @@
 //! What people want of the account on a machine's BMC.
 
-use farrier_common::clock::Timestamp;
+use farrier_common::{clock::Timestamp, hardware::BmcProtocol};
 
 use super::{Asked, unlocked};
 use crate::domain::{
@@ -29,6 +29,21 @@ pub fn reachable(m: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what the machine's BMC cannot do because power is all that it can.
+///
+/// # Errors
+/// It can do nothing but power. `instead` says what helps; it may be empty.
+pub fn more_than_power(m: &Machine, what: &str, instead: &str) -> Result<()> {
+    let protocol = m.details.bmc.as_ref().and_then(|bmc| bmc.protocol);
+    match protocol.filter(|p| BmcProtocol::only_power(*p)) {
+        Some(protocol) => Err(Error::Precondition(format!(
+            "machine {} is driven by {protocol}, which can do power alone, and not {what}{instead}",
+            m.name
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Have the password of our account on the BMC changed; the engine does it.
 ///
 /// # Errors
@@ -47,6 +62,7 @@ pub fn rotate(asked: &Asked<'_>, m: &Machine, comment: &str) -> Result<Change> {
 /// Not reachable; the account is not ours; its password is being changed already.
 pub fn begin(m: &Machine, by: String, now: Timestamp, comment: &str) -> Result<Change> {
     reachable(m)?;
+    more_than_power(m, "a change of the password", "")?;
     let refused = |why: String| Err(Error::Precondition(format!("machine {}: {why}", m.name)));
     let mut after = m.clone();
     let Some(bmc) = &mut after.details.bmc else { return refused("no BMC is known".to_owned()) };
