@@ -4,6 +4,9 @@
 //! Needs root. The machines are in a network namespace of their own, on the lab's bridge, and ask for addresses through a relay.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
+#[path = "support/outlet.rs"]
+mod outlet;
+
 use std::{collections::HashSet, time::Duration};
 
 use anyhow::{Context as _, ensure};
@@ -41,8 +44,13 @@ enum By {
 
 /// One machine of each vendor and firmware, switched off.
 fn machines(cave: &Cave, by: By) -> Population {
+    let redfish = (by == By::Redfish).then(|| BmcProtocol::Redfish.port());
+    raise(cave, VENDORS.len() * FIRMWARES.len(), redfish)
+}
+
+fn raise(cave: &Cave, machines: usize, redfish: Option<u16>) -> Population {
     let plan = Plan {
-        machines: u32::try_from(VENDORS.len() * FIRMWARES.len()).unwrap(),
+        machines: u32::try_from(machines).unwrap(),
         seed: 1,
         vendors: VENDORS.map(str::to_owned).into(),
         firmwares: FIRMWARES.map(FirmwareWord).into(),
@@ -52,7 +60,6 @@ fn machines(cave: &Cave, by: By) -> Population {
         depth: Depth::Full,
         clock: Clock::System,
     };
-    let redfish = (by == By::Redfish).then(|| BmcProtocol::Redfish.port());
     Population::raise(&plan, &Wiring { redfish, ..Cave::wiring() }, Some(cave)).unwrap()
 }
 
@@ -202,4 +209,15 @@ fn machines_of_every_vendor_live_beside_the_real_daemons() {
 #[test]
 fn machines_of_every_vendor_live_by_redfish() {
     lives(By::Redfish);
+}
+
+#[test]
+fn a_machine_lives_by_webhook() {
+    let lab = Lab::new().expect("this host can hold a virtual lab");
+    let cave = Cave::beside(&lab).unwrap();
+    let fleet = raise(&cave, 1, None);
+    if let Err(error) = outlet::live(&lab, &fleet) {
+        lab.show_logs();
+        panic!("{error:#}");
+    }
 }
