@@ -42,6 +42,12 @@ fn build() -> Result<PathBuf> {
     let is_test = folder.ends_with("deps");
     let folder = if is_test { folder.parent().unwrap_or(folder) } else { folder };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo has told this program of its package would have build scripts that look at it, such as ring's, run anew, and
+    // nearly everything be built a second time.
+    let of_package = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
+    for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| of_package(name)) {
+        cargo.env_remove(name);
+    }
     cargo.args(["build", "--locked", "--quiet", "--workspace", "--bins"]).current_dir(repository());
     if is_test {
         // With the tests chosen too, dependencies have the features that `cargo test` just built.
