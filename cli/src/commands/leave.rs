@@ -63,6 +63,7 @@ pub(crate) struct DeleteArgs {
 
 /// Adds a machine that runs already. Standard output is the script for its host, so that it can be piped there.
 pub(crate) async fn add_live(app: &App, args: AddLiveArgs) -> Result<(), Error> {
+    let manual = args.bmc.bmc_manual;
     let request = AddLiveMachineRequest {
         options: options(),
         name: args.name,
@@ -74,6 +75,7 @@ pub(crate) async fn add_live(app: &App, args: AddLiveArgs) -> Result<(), Error> 
         owner: args.owner,
         project: args.project,
         rack: args.rack,
+        manual,
         ..AddLiveMachineRequest::default()
     };
     let client = app.client()?;

@@ -1,6 +1,9 @@
 //! `farrier machine`: reading machines, and the command line of their verbs.
 
-use farrier_common::{hardware::Architecture, net::MacAddr};
+use farrier_common::{
+    hardware::{Architecture, PowerState},
+    net::MacAddr,
+};
 use farrier_proto::v1::{
     ExplainMachineRequest, GetMachineRequest, ListMachinesRequest, MachineState, MachineView,
     machines_client::MachinesClient,
@@ -128,6 +131,17 @@ pub(crate) enum Command {
         /// Id or name.
         machine: String,
     },
+    /// Tell the power of a machine that people switch; its work goes on with that.
+    TellPower {
+        /// Id or name.
+        machine: String,
+        /// What it is now.
+        #[arg(value_parser = one_of(PowerState::ALL.iter().map(|p| (*p, p.to_string()))))]
+        power: PowerState,
+        /// For the event log and the audit.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
+    },
 }
 
 /// Which machines to list, and how.
@@ -161,7 +175,8 @@ pub(crate) enum ViewWord {
 
 /// A machine to add.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("bmc_is_required").arg("bmc_address").required(true))]
+#[command(group = clap::ArgGroup::new("bmc_is_required").args(["bmc_address", "webhook_query", "bmc_manual"])
+    .multiple(true).required(true))]
 pub(crate) struct CreateArgs {
     /// Name, an RFC 1123 label [default: one is made up].
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -174,6 +189,9 @@ pub(crate) struct CreateArgs {
     pub(super) arch: Architecture,
     #[command(flatten)]
     pub(super) bmc: BmcArgs,
+    /// Rack that serves it [default: the one in whose subnet the BMC is, or the only one].
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(super) rack: String,
     /// A label; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(super) labels: Vec<Label>,
@@ -253,6 +271,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
         Command::Configure(args) => layouts::configure(app, args).await,
         Command::Clone(args) => layouts::clone(app, args).await,
         Command::Power { action, machine } => verbs::power(app, action, machine).await,
+        Command::TellPower { machine, power, comment } => verbs::tell_power(app, machine, power, comment).await,
     }
 }
 

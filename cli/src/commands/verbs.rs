@@ -9,12 +9,17 @@ use std::{
     time::Duration,
 };
 
-use farrier_common::{hardware::BmcProtocol, secret::Secret, tls::Fingerprint};
+use farrier_common::{
+    hardware::{BmcProtocol, PowerState},
+    secret::Secret,
+    tls::Fingerprint,
+};
 use farrier_proto::{
     convert,
     v1::{
         AbortMachineRequest, BmcCredentials, CommissionMachineRequest, CreateMachineRequest, DeployMachineRequest,
-        InBandBmc, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TestMachineRequest, Webhook,
+        InBandBmc, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TellPowerRequest, TestMachineRequest,
+        Webhook,
         machines_client::MachinesClient,
     },
 };
@@ -59,8 +64,11 @@ pub(crate) struct BmcArgs {
     /// Port of the BMC [default: the protocol's own, 623 or 443].
     #[arg(long, value_name = "PORT", requires = "bmc_protocol", value_parser = clap::value_parser!(u16).range(1..))]
     bmc_port: Option<u16>,
+    /// No BMC is asked: people switch the machine when its reason says so, and tell (machine tell-power).
+    #[arg(long, group = "bmc_way")]
+    pub(super) bmc_manual: bool,
     /// Take the account over that the BMC has under the name of Farrier's own, with a password that Farrier does not know.
-    #[arg(long, requires = "bmc_way", conflicts_with = "bmc_use_as_is")]
+    #[arg(long, requires = "bmc_way", conflicts_with_all = ["bmc_use_as_is", "bmc_manual"])]
     bmc_take_over: bool,
     /// Use this account for good; the default is to make an account of Farrier's own.
     #[arg(long, requires = "bmc_address")]
@@ -141,6 +149,7 @@ impl FromStr for Label {
 /// Adds a machine.
 pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
     let labels = labelled(args.labels)?;
+    let manual = args.bmc.bmc_manual;
     let request = CreateMachineRequest {
         options: options(),
         name: args.name,
@@ -153,6 +162,8 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
         tags: args.tags,
         notes: args.notes,
         commission: Some(args.chosen.into()),
+        manual,
+        rack: args.rack,
     };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).create_machine(r).await);
@@ -162,9 +173,10 @@ pub(crate) async fn create(app: &App, args: CreateArgs) -> Result<(), Error> {
 /// Takes inventory of a machine.
 pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Error> {
     let in_band = args.bmc_in_band.then_some(InBandBmc { take_over_account: args.bmc.bmc_take_over });
+    let manual = args.bmc.bmc_manual;
     let bmc = credentials(args.bmc)?;
     let commission = Some(args.chosen.into());
-    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission, in_band };
+    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission, in_band, manual };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).commission_machine(r).await);
     act(app, &client, &args.wait, Aim::Ready, call).await
@@ -239,6 +251,16 @@ pub(crate) async fn power(app: &App, action: PowerWord, machine: String) -> Resu
     let client = app.client()?;
     let answer = client.call(client::BMC, request, async |c, r| MachinesClient::new(c).power_machine(r).await);
     let machine = answer.await?;
+    app.out.answer(|| render::json(&machine), || render::power_summary(&machine, app.clock.now()))
+}
+
+/// Tells the power of a machine that people switch.
+pub(crate) async fn tell_power(app: &App, machine: String, power: PowerState, comment: String) -> Result<(), Error> {
+    let power = convert::power_to_wire(power).into();
+    let request = TellPowerRequest { options: options(), machine, power, comment };
+    let client = app.client()?;
+    let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).tell_power(r).await);
+    let machine = call.await?;
     app.out.answer(|| render::json(&machine), || render::power_summary(&machine, app.clock.now()))
 }
 

@@ -57,6 +57,11 @@ pub(crate) fn line(bmc: &BmcEndpoint) -> String {
     format!("{}, account {}{managed}{system}{shows}", url(bmc), bmc.username)
 }
 
+/// What stands there for a machine that people switch.
+pub(crate) fn by_hand() -> String {
+    "none: people switch the machine, and tell (farrier machine tell-power)".to_owned()
+}
+
 fn url(bmc: &BmcEndpoint) -> String {
     let port = if bmc.port == 0 { String::new() } else { format!(":{}", bmc.port) };
     match words::protocol(bmc.protocol) {

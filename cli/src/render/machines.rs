@@ -43,6 +43,7 @@ pub(crate) fn json(machine: &Machine) -> Value {
             "boot": i.boot,
         })).collect::<Vec<_>>(),
         "bmc": intent.bmc.as_ref().map(bmc::json),
+        "manual": intent.manual,
         "hardware": status.hardware.as_ref().map(hardware_json),
         "script_results": status.script_results.iter().map(super::scripts::brief_json).collect::<Vec<_>>(),
         "last_erase": status.last_erase.iter().map(erasure_json).collect::<Vec<_>>(),
@@ -197,7 +198,7 @@ fn head(machine: &Machine, intent: &MachineIntent, status: &MachineStatus, now: 
         .pair("Architecture", words::architecture(status.architecture))
         .pair("Firmware", words::firmware(status.firmware))
         .pair("Rack", status.rack.clone())
-        .pair("BMC", intent.bmc.as_ref().map(bmc::line))
+        .pair("BMC", intent.bmc.as_ref().map(bmc::line).or_else(|| intent.manual.then(bmc::by_hand)))
         .pair_if("Declared storage", intent.storage.as_ref().map(layouts::storage_line))
         .pair_if("Declared network", intent.network.as_ref().map(layouts::network_line))
         .pair_if("Labels", Some(labels.join(", ")))

@@ -59,6 +59,7 @@ pub(crate) struct Script {
     pub(crate) request_ids: Vec<String>,
     /// The last verb's request.
     pub(crate) deploy: Option<DeployMachineRequest>,
+    pub(crate) told_power: Option<TellPowerRequest>,
     pub(crate) create: Option<CreateMachineRequest>,
     pub(crate) allocate: Option<AllocateMachineRequest>,
     pub(crate) batch: Option<AllocateMachinesRequest>,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use farrier_proto::v1::{Architecture, MachineState, StateRefusal};
+use farrier_proto::v1::{Architecture, MachineState, PowerState, StateRefusal};
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -145,4 +145,32 @@ async fn power_is_told_in_a_line() {
     fake.script(|s| s.machine = machine(MachineState::Ready, ""));
     let ran = fake.run(&["machine", "power", "query", "n1"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "n1: power is on\n"));
+}
+
+#[tokio::test]
+async fn a_person_tells_what_he_did() {
+    let fake = Fake::start().await;
+    let ran = fake.run(&["machine", "tell-power", "n1", "off", "--comment", "pulled the plug"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let told = fake.script(|s| s.told_power.clone()).unwrap();
+    assert_eq!((told.machine.as_str(), told.power(), told.comment.as_str()), ("n1", PowerState::Off, "pulled the plug"));
+    let ran = fake.run(&["machine", "tell-power", "n1", "cycle"]).await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("[possible values: off, on]"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn there_is_one_way_to_a_bmc() {
+    let fake = Fake::start().await;
+    for two in [
+        &["--bmc-manual", "--bmc-in-band"][..],
+        &["--bmc-manual", "--bmc-address", "10.0.0.9"],
+        &["--bmc-manual", "--bmc-take-over"],
+    ] {
+        let ran = fake.run(&[&["machine", "commission", "n1"], two].concat()).await;
+        assert!(ran.code == 2 && ran.stderr.contains("cannot be used with"), "{ran:?}");
+    }
+    let ran = fake.run(&["machine", "create", "--mac", "52:54:00:00:00:01", "--arch", "amd64"]).await;
+    assert!(ran.code == 2 && ran.stderr.contains("--bmc-manual"), "{ran:?}");
+    assert_eq!(fake.script(|s| s.request_ids.len()), 0, "nobody was asked");
 }

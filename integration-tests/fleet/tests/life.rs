@@ -6,6 +6,8 @@
 
 #[path = "support/outlet.rs"]
 mod outlet;
+#[path = "support/person.rs"]
+mod person;
 
 use std::{collections::HashSet, time::Duration};
 
@@ -211,13 +213,23 @@ fn machines_of_every_vendor_live_by_redfish() {
     lives(By::Redfish);
 }
 
-#[test]
-fn a_machine_lives_by_webhook() {
+/// One machine lives; if it does not, what the daemons said is shown.
+fn one_lives(live: fn(&Lab, &Population) -> anyhow::Result<()>) {
     let lab = Lab::new().expect("this host can hold a virtual lab");
     let cave = Cave::beside(&lab).unwrap();
     let fleet = raise(&cave, 1, None);
-    if let Err(error) = outlet::live(&lab, &fleet) {
+    if let Err(error) = live(&lab, &fleet) {
         lab.show_logs();
         panic!("{error:#}");
     }
+}
+
+#[test]
+fn a_machine_lives_by_webhook() {
+    one_lives(outlet::live);
+}
+
+#[test]
+fn a_machine_lives_by_the_hands_of_people() {
+    one_lives(person::live);
 }

@@ -70,6 +70,7 @@ mutations! {
     DeleteMachineRequest machine comment,
     AbortMachineRequest machine comment,
     PowerMachineRequest machine,
+    TellPowerRequest machine comment,
     MachineVerbRequest machine comment,
     ConfigureMachineRequest machine,
     CloneMachineRequest source,

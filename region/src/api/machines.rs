@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     app::machines::Wish,
-    domain::{Error, machine::InBand, permissions},
+    domain::{Error, permissions},
 };
 
 #[tonic::async_trait]
@@ -59,9 +59,8 @@ impl Machines for Api {
 
     async fn commission_machine(&self, request: Request<v1::CommissionMachineRequest>) -> Answer<v1::Machine> {
         self.mutate(("CommissionMachine", SHORT), request, render::machine, |app, ask, q| async move {
-            let bmc = q.bmc.map(parse::bmc).transpose()?;
-            let in_band = q.in_band.map(|b| InBand { take_over: b.take_over_account });
-            app.commission(&ask, &q.machine, bmc, in_band, &parse::chosen(q.commission)).await
+            let way = parse::way(q.bmc, q.in_band, q.manual)?;
+            app.commission(&ask, &q.machine, way, &parse::chosen(q.commission)).await
         })
         .await
     }
@@ -119,6 +118,14 @@ impl Machines for Api {
                 .await
             }
         }
+    }
+
+    async fn tell_power(&self, request: Request<v1::TellPowerRequest>) -> Answer<v1::Machine> {
+        self.mutate(("TellPower", SHORT), request, render::machine, |app, ask, q| async move {
+            let comment = parse::comment(&q.comment)?;
+            app.power_tell(&ask, &q.machine, parse::told_power(q.power)?, &comment).await
+        })
+        .await
     }
 
     async fn explain_machine(&self, request: Request<v1::ExplainMachineRequest>) -> Answer<v1::Explanation> {

@@ -156,7 +156,7 @@ impl App {
     ) -> Result<Once<MachineView>> {
         let (which, comment) = (machine.to_string(), operation.comment.as_str());
         match operation.verb {
-            Verb::Commission => self.commission(ask, &which, None, None, &Chosen::default()).await,
+            Verb::Commission => self.commission(ask, &which, None, &Chosen::default()).await,
             Verb::Abort => self.abort(ask, &which, comment).await,
             Verb::Release => self.release(ask, &which, operation.options.skip_erase, comment).await,
             Verb::Test => self.test(ask, &which, &[], comment).await,

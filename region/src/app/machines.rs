@@ -26,6 +26,7 @@ use crate::{
         boot_stages::{self, Stage},
         lifecycle::{Class, State},
         machine::Machine,
+        reason::Code,
         user::User,
         verbs as rules,
     },
@@ -46,7 +47,7 @@ pub use power::PowerAction;
 pub use update::Wishes;
 pub use user_data::MOST_USER_DATA;
 pub(super) use user_data::purpose as user_data_purpose;
-pub use verbs::GivenBmc;
+pub use verbs::{GivenBmc, Way};
 
 /// Why a machine is where it is.
 #[derive(Debug)]
@@ -131,6 +132,9 @@ fn work_or_rest(m: &Machine, allowed: &[&str]) -> String {
             .details
             .trouble_since
             .map_or_else(String::new, |since| format!("; it has not got on since {}", since.format("%F %T UTC")));
+        if matches!(m.code, Code::SwitchOn | Code::SwitchOff) {
+            return format!("somebody is waited for: {}{by}", m.reason);
+        }
         return format!("the engine goes on with {phase} by itself{since}{by}");
     }
     let may = if allowed.is_empty() {

@@ -2,6 +2,7 @@
 
 use farrier_common::{
     clock::Timestamp,
+    hardware::PowerState,
     id::{BootId, MachineId},
 };
 
@@ -29,6 +30,8 @@ pub struct Change {
     pub boot: Option<NewBoot>,
     /// A task to make for the boot in progress.
     pub task: Option<TaskKind>,
+    /// What a person tells of the power.
+    pub told_power: Option<PowerState>,
 }
 
 /// A fresh pass through the ephemeral environment.
@@ -47,7 +50,7 @@ impl Change {
     /// A change of nothing yet.
     #[must_use]
     pub const fn of(machine: Machine) -> Self {
-        Self { machine, edge: None, events: Vec::new(), boot: None, task: None }
+        Self { machine, edge: None, events: Vec::new(), boot: None, task: None, told_power: None }
     }
 
     /// Goes along `edge`: sets what follows from the new state, and logs it.

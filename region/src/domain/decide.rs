@@ -19,13 +19,17 @@ use super::{
 };
 
 mod in_band;
+mod manual;
 mod trouble;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::trouble::{failed_tries, on_trouble};
 use self::{in_band::in_band, trouble::power_trouble};
+pub use self::{
+    manual::{Signs, power_by_hand},
+    trouble::{failed_tries, on_trouble},
+};
 
 /// The next step.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +148,12 @@ pub fn decide(m: &Machine, seen: &Observation, rules: &Rules, now: Timestamp) ->
         return trouble;
     }
     let off = matches!(seen.power, Some(Ok(PowerState::Off)));
+    let decision = step(m, seen, phase, off, rules, now);
+    if m.details.manual { manual::asked_of_people(m, seen, decision, now) } else { decision }
+}
+
+/// What the phase asks for.
+fn step(m: &Machine, seen: &Observation, phase: Phase, off: bool, rules: &Rules, now: Timestamp) -> Decision {
     match phase {
         Phase::BmcInBand => in_band(m, seen, rules, now),
         Phase::ProbeBmc => act(Effect::ProbeBmc, Some(Phase::BmcAccount)),
@@ -210,8 +220,22 @@ fn begin(m: &Machine) -> Decision {
     if m.state == State::Releasing && !owes_erase(m) {
         return enter(Phase::Finish, "released without erasing, as asked");
     }
-    let out_of_band = |phase: &&Phase| **phase != Phase::BmcInBand || m.details.in_band.is_some();
-    match m.state.phases().iter().find(out_of_band) {
+    let wanted = |phase: &&Phase| match **phase {
+        Phase::BmcInBand => m.details.in_band.is_some(),
+        Phase::ProbeBmc | Phase::BmcAccount => !m.details.manual,
+        Phase::PowerOff
+        | Phase::Boot
+        | Phase::Inventory
+        | Phase::WriteImage
+        | Phase::Erase
+        | Phase::Scripts
+        | Phase::Tests
+        | Phase::OpenSsh
+        | Phase::Finish
+        | Phase::StartOs
+        | Phase::AwaitOs => true,
+    };
+    match m.state.phases().iter().find(wanted) {
         Some(&first) => enter(first, m.state.summary()),
         None => leave(Event::Fail, format!("the work of {} is not available in this release", m.state)),
     }
@@ -242,14 +266,15 @@ fn boot(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timestam
     if let Some(why) = seen.boot.as_ref().and_then(|b| b.held.as_ref()) {
         return again(m, rules, &Why::new(Code::BootLoop, why.clone()));
     }
-    if m.phase_age(now) >= rules.boot_timeout {
+    let booting = if m.details.manual { manual::booting(m, off, now) } else { m.phase_age(now) };
+    if booting >= rules.boot_timeout {
         let minutes = rules.boot_timeout.num_minutes();
         return again(m, rules, &Why::new(Code::NoAgent, format!("no agent within {minutes} minutes of power on")));
     }
     if off {
         return act(Effect::StartFrom(BootDevice::Network), None);
     }
-    let left = rules.boot_timeout - m.phase_age(now);
+    let left = rules.boot_timeout - booting;
     let why = Why::new(Code::Booting, "booting the ephemeral image: waiting for its agent");
     wait(look(m, now, LOOK).min(left), why)
 }

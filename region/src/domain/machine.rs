@@ -114,6 +114,8 @@ pub struct Details {
     pub bmc: Option<Bmc>,
     /// Nobody knows an account on the BMC: one is to be made from inside the machine.
     pub in_band: Option<InBand>,
+    /// No BMC is asked: people switch it and tell what they did.
+    pub manual: bool,
     /// The boot in progress or the last one.
     pub boot: Option<BootId>,
     /// Fresh boots that were tried in this state.

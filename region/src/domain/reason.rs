@@ -44,6 +44,8 @@ words! {
         BmcUnknown = "bmc-unknown",
         /// A person must switch it on.
         SwitchOn = "switch-on",
+        /// A person must switch it off.
+        SwitchOff = "switch-off",
         /// The BMC shows another certificate than the one it is known by.
         BmcCertificate = "bmc-certificate",
         /// Its rack is not connected.
@@ -103,7 +105,10 @@ impl Code {
                  seen first; the text names both by their SHA-256. It was told nothing: somebody may be in between, the address \
                  may belong to another machine now, or the BMC was reset or updated."
             }
-            Self::SwitchOn => "It must be started by hand, because no account on its BMC is known yet.",
+            Self::SwitchOn => {
+                "It must be started by hand: no account on its BMC is known yet, or it was said that people switch it."
+            }
+            Self::SwitchOff => "It must be switched off by hand, because it was said that people switch it.",
             Self::RackAway => "The rack that serves the machine has no connection to the region.",
             Self::Conflict => {
                 "What the machine told of itself belongs to another machine already: a MAC address, or its BMC."
@@ -164,8 +169,11 @@ impl Code {
             }
             Self::BmcUnknown => "Commission it with the address and account of its BMC.",
             Self::SwitchOn => {
-                "Switch it on or start it anew, and let it boot from the network. Its agent makes the account, and Farrier goes on by \
-                 itself."
+                "Do what the text says. As soon as its agent or its installed system is there, Farrier goes on by itself; until then \
+                 `farrier machine tell-power NAME on` says that it was switched on."
+            }
+            Self::SwitchOff => {
+                "Do what the text says, and when the machine is off, say so: `farrier machine tell-power NAME off`."
             }
             Self::RackAway => {
                 "See that the rack runs and reaches the region; everything waits and goes on by itself then."

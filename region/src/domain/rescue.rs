@@ -101,7 +101,7 @@ pub fn rescue(asked: &Asked<'_>, m: &Machine, keys: Vec<String>, comment: &str) 
         let why = "nobody could log in: add a key of yours first (`farrier ssh-key add`), or give one here";
         return Err(Error::invalid("ssh_keys", why));
     }
-    if m.details.bmc.is_none() {
+    if m.details.bmc.is_none() && !m.details.manual {
         return Err(Error::Precondition(format!(
             "the BMC of machine {} is not known, so that it cannot be started into rescue",
             m.name

@@ -104,27 +104,31 @@ pub enum Reached {
     Given(Box<Bmc>),
     /// By an account that the machine's own agent makes.
     InBand(InBand),
+    /// Not at all: people switch the machine.
+    Manual,
 }
 
 /// Learn the machine. `bmc`: how its BMC is reached; `wishes`: what to do besides.
 ///
 /// # Errors
-/// Refused, denied, or no BMC is known.
+/// Refused, denied, or neither a BMC is known nor do people switch the machine.
 pub fn commission(asked: &Asked<'_>, m: &Machine, bmc: Reached, wishes: CommissionWishes) -> Result<Change> {
     let edge = edge(asked.user, m, Event::Commission)?;
     let mut after = m.clone();
     Keep { storage: wishes.keep_storage, network: wishes.keep_network }.apply(&mut after.details);
     after.details.commission = wishes;
     after.details.in_band = None;
+    after.details.manual = bmc == Reached::Manual || (bmc == Reached::Known && m.details.manual);
     match bmc {
-        Reached::Known if m.details.bmc.is_some() => {}
+        Reached::Known if m.details.bmc.is_some() || m.details.manual => {}
         Reached::Known => {
-            let why =
-                "required: the machine's BMC is not known yet; or set in_band, to have its account made from inside";
+            let why = "required: the machine's BMC is not known yet; or set in_band, to have its account made from inside, or \
+                       manual, if people switch it";
             return Err(Error::invalid("bmc", why));
         }
         Reached::Given(bmc) => after.details.bmc = Some(*bmc),
         Reached::InBand(in_band) => after.details.in_band = Some(in_band),
+        Reached::Manual => after.details.bmc = None,
     }
     Ok(asked.go(Change::of(after), edge, "asked to commission"))
 }

@@ -123,6 +123,17 @@ async fn what_the_run_of_all_mutations_leaves_out_is_audited_too() {
                 every_way(&site, &vera, name, &q.encode_to_vec()).await;
                 assert_eq!(orders.count("CyclePower"), 1, "the BMC is asked as often as it is written down");
             }
+            "TellPower" => {
+                copies
+                    .engine("m2", None, |change| {
+                        let details = &mut change.machine.details;
+                        (details.bmc, details.manual) = (None, true);
+                    })
+                    .await;
+                let (machine, power) = ("m2".to_owned(), v1::PowerState::Off.into());
+                let q = v1::TellPowerRequest { options: None, machine, power, comment: String::new() };
+                every_way(&copies, &mira, name, &q.encode_to_vec()).await;
+            }
             "CloneMachine" => {
                 let q = v1::CloneMachineRequest { options: None, network: false, ..layouts::copy(&["m2"], false) };
                 every_way(&copies, &mira, name, &q.encode_to_vec()).await;

@@ -26,6 +26,7 @@ mod layouts;
 mod leave;
 mod lists;
 mod machines;
+mod manual;
 mod marks;
 mod people;
 mod permissions;

@@ -12,6 +12,7 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     ("farrier.v1.Bmcs/RevealBmcPassword", "the same; and its answer is not kept, because it holds a password"),
     ("farrier.v1.Bmcs/ResetBmc", "the same"),
     ("farrier.v1.Machines/PowerMachine", "succeeds only with a rack and a BMC; the fleet's scenarios have both"),
+    ("farrier.v1.Machines/TellPower", "wants a machine that people switch; tests/api/manual.rs repeats it"),
     ("farrier.v1.Machines/CloneMachine", "wants machines with an inventory; tests/api/layouts.rs repeats it"),
     ("farrier.v1.Machines/RescueMachine", "wants a machine that boots; the fleet's scenarios have them"),
     ("farrier.v1.Machines/ExitRescueMachine", "the same"),

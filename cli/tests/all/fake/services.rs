@@ -277,6 +277,11 @@ impl Machines for Region {
         machine.status.as_mut().unwrap().power = PowerState::On.into();
         Ok(Response::new(machine))
     }
+    async fn tell_power(&self, request: Request<TellPowerRequest>) -> Answer<Machine> {
+        let request = request.into_inner();
+        self.script(|s| s.told_power = Some(request.clone()));
+        self.verb(request.options, MachineState::Commissioning)
+    }
     async fn explain_machine(&self, _: Request<ExplainMachineRequest>) -> Answer<Explanation> {
         self.absent()
     }

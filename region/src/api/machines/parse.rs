@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use farrier_common::secret::Secret;
-use farrier_proto::v1;
+use farrier_common::{hardware::PowerState, secret::Secret};
+use farrier_proto::{convert, v1};
 
 use crate::{
     api::{parse, words::unknown},
     app::{
         context::Ask,
-        machines::{NewLive, NewMachine, PowerAction, Wanted},
+        machines::{NewLive, NewMachine, PowerAction, Wanted, Way},
     },
-    domain::{Error, Result, script::Chosen},
+    domain::{Error, Result, machine::InBand, script::Chosen},
 };
 
 mod bmc;
 mod update;
 
-pub(super) use bmc::bmc;
+use bmc::bmc;
 pub(in crate::api) use bmc::bmc_update;
 pub(super) use update::wishes;
 
@@ -33,7 +33,12 @@ pub(super) fn new_machine(q: v1::CreateMachineRequest) -> Result<NewMachine> {
         name: parse::optional("name", &q.name)?,
         architecture: parse::architecture("architecture", q.architecture)?,
         macs: parse::macs("macs", &q.macs)?,
-        bmc: bmc(q.bmc.ok_or_else(|| Error::invalid("bmc", "is required"))?)?,
+        bmc: match way(q.bmc, None, q.manual)? {
+            Some(Way::Given(given)) => Some(*given),
+            Some(Way::Manual) => None,
+            Some(Way::InBand(_)) | None => return Err(Error::invalid("bmc", "is required, unless manual is set")),
+        },
+        rack: parse::optional("rack", &q.rack)?,
         labels: labels("labels", q.labels)?,
         pool: q.pool,
         zone: parse::optional("zone", &q.zone)?,
@@ -47,11 +52,17 @@ pub(super) fn new_live(q: v1::AddLiveMachineRequest) -> Result<NewLive> {
     if !q.project.is_empty() && !q.owner.is_empty() {
         return Err(Error::invalid("project", "is given instead of owner, not with it"));
     }
+    let (bmc, manual) = match way(q.bmc, None, q.manual)? {
+        Some(Way::Given(given)) => (Some(*given), false),
+        Some(Way::Manual) => (None, true),
+        Some(Way::InBand(_)) | None => (None, false),
+    };
     Ok(NewLive {
         name: parse::optional("name", &q.name)?,
         architecture: parse::architecture("architecture", q.architecture)?,
         macs: parse::macs("macs", &q.macs)?,
-        bmc: q.bmc.map(bmc).transpose()?,
+        bmc,
+        manual,
         labels: labels("labels", q.labels)?,
         pool: q.pool,
         zone: parse::optional("zone", &q.zone)?,
@@ -62,6 +73,29 @@ pub(super) fn new_live(q: v1::AddLiveMachineRequest) -> Result<NewLive> {
         rack: parse::optional("rack", &q.rack)?,
         token_seconds: q.token_seconds,
     })
+}
+
+/// How a machine is to be switched, if that is said.
+pub(super) fn way(
+    given: Option<v1::BmcCredentials>,
+    in_band: Option<v1::InBandBmc>,
+    manual: bool,
+) -> Result<Option<Way>> {
+    match (given, in_band, manual) {
+        (None, None, false) => Ok(None),
+        (Some(given), None, false) => Ok(Some(Way::Given(Box::new(bmc(given)?)))),
+        (None, Some(q), false) => Ok(Some(Way::InBand(InBand { take_over: q.take_over_account }))),
+        (None, None, true) => Ok(Some(Way::Manual)),
+        (Some(_), Some(_), false) => Err(Error::invalid("in_band", "is instead of bmc: give one of them")),
+        (Some(_), _, true) | (_, Some(_), true) => {
+            Err(Error::invalid("manual", "is instead of bmc and in_band: give one of them"))
+        }
+    }
+}
+
+/// What a person tells of the power.
+pub(super) fn told_power(number: i32) -> Result<PowerState> {
+    convert::power_from_wire(number).ok_or_else(|| unknown("power", PowerState::ALL.iter().map(|p| p.as_str())))
 }
 
 /// What a commissioning is to do besides; the names are looked up later.

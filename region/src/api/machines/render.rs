@@ -82,6 +82,7 @@ fn intent(view: &MachineView) -> v1::MachineIntent {
         owner: view.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
         image: details.deployment.as_ref().map(|d| d.image.clone()).unwrap_or_default(),
         bmc: details.bmc.as_ref().map(endpoint),
+        manual: details.manual,
         project: view.project.as_ref().map(ToString::to_string).unwrap_or_default(),
         pool: view.pool.to_string(),
         zone: view.machine.zone.to_string(),

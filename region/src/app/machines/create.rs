@@ -45,8 +45,10 @@ pub struct NewMachine {
     pub architecture: Architecture,
     /// Boot interface first; at least one.
     pub macs: Vec<MacAddr>,
-    /// How its BMC is reached.
-    pub bmc: GivenBmc,
+    /// How its BMC is reached; `None`: people switch it.
+    pub bmc: Option<GivenBmc>,
+    /// The rack that serves it; `None`: the one in whose subnet the BMC is, or the only one.
+    pub rack: Option<Name>,
     /// Free-form.
     pub labels: BTreeMap<String, String>,
     /// Id or name of its pool; empty: the default one.
@@ -74,12 +76,13 @@ impl App {
         let Chosen { scripts, tests, .. } = &new.commission;
         let known = self.scripts_known(scripts.iter().chain(tests)).await?;
         let wishes = new.commission.resolve(&known, &self.policy.default_tests)?;
-        let rack = self.rack_that_reaches(new.bmc.address).await?;
+        let address = new.bmc.as_ref().map(|bmc| bmc.address);
+        let rack = self.rack_for(new.rack.as_ref(), address).await?;
         let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
         for _ in 0..TRIES {
             self.unknown(&new.macs).await?;
             let name = self.free_name(new.name.as_ref(), boot).await?;
-            let promise = self.reserve(rack, Some(new.bmc.address)).await?;
+            let promise = self.reserve(rack, address).await?;
             let mut machine = self.newborn(birth, name, new.architecture, rack);
             machine.interfaces = interfaces(&new.macs, promise.as_ref().map(Promise::address));
             machine.pool = pool;
@@ -87,12 +90,13 @@ impl App {
             machine.tags.clone_from(&new.tags);
             machine.details.labels.clone_from(&new.labels);
             machine.details.notes.clone_from(&new.notes);
-            machine.details.bmc = Some(new.bmc.endpoint());
+            machine.details.bmc = new.bmc.as_ref().map(GivenBmc::endpoint);
+            machine.details.manual = new.bmc.is_none();
             machine.details.commission = wishes.clone();
             machine.details.stay_up = wishes.stay_up;
             machine.details.ssh = ssh.clone();
             machine.reason = "added by hand".to_owned();
-            let extra = self.given_password(&machine, Some(&new.bmc.password));
+            let extra = self.given_password(&machine, new.bmc.as_ref().map(|bmc| &bmc.password));
             let made = born(machine, birth, &ask.actor(), extra);
             self.crash.at(Point::VerbReceived, birth.to.as_str());
             match self.store.machine_insert(Some(&ask.request), made, self.in_transaction(ask)).await {
@@ -158,6 +162,20 @@ impl App {
                     format!("{bmc} is in no subnet, and there is more than one rack: create the subnet that holds it");
                 Err(Error::invalid("bmc.address", why))
             }
+        }
+    }
+
+    /// The rack of a new machine: the named one, or the one that reaches its BMC, or the only one.
+    pub(super) async fn rack_for(&self, named: Option<&Name>, bmc: Option<Ipv4Addr>) -> Result<RackId> {
+        match (named, bmc) {
+            (Some(name), _) => return Ok(self.rack_get(name.as_str()).await?.id),
+            (None, Some(bmc)) => return self.rack_that_reaches(bmc).await,
+            (None, None) => {}
+        }
+        match self.store.rack_list(None, 2).await?.as_slice() {
+            [only] => Ok(only.id),
+            [] => Err(Error::Precondition("no rack has enrolled yet".to_owned())),
+            [_, _, ..] => Err(Error::invalid("rack", "required: there is more than one")),
         }
     }
 

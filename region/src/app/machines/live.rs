@@ -50,6 +50,8 @@ pub struct NewLive {
     pub macs: Vec<MacAddr>,
     /// How its BMC is reached, if Farrier is to drive its power.
     pub bmc: Option<GivenBmc>,
+    /// People switch it.
+    pub manual: bool,
     /// Free-form.
     pub labels: BTreeMap<String, String>,
     /// Id or name of its pool; empty: the default one.
@@ -104,7 +106,7 @@ impl App {
                 "required for a live machine whose BMC speaks redfish",
             ));
         }
-        let rack = self.live_rack(new).await?;
+        let rack = self.rack_for(new.rack.as_ref(), new.bmc.as_ref().map(|bmc| bmc.address)).await?;
         let owner = self.live_owner(ask, new).await?;
         let (pool, _) = self.pool_of(&new.pool).await?;
         let boot = *new.macs.first().ok_or_else(|| Error::invalid("macs", "at least one is required"))?;
@@ -170,20 +172,6 @@ impl App {
         self.vault.derive(&format!("live-token/{machine}"))
     }
 
-    async fn live_rack(&self, new: &NewLive) -> Result<farrier_common::id::RackId> {
-        if let Some(name) = &new.rack {
-            return Ok(self.rack_get(name.as_str()).await?.id);
-        }
-        if let Some(bmc) = &new.bmc {
-            return self.rack_that_reaches(bmc.address).await;
-        }
-        match self.store.rack_list(None, 2).await?.as_slice() {
-            [only] => Ok(only.id),
-            [] => Err(Error::Precondition("no rack has enrolled yet".to_owned())),
-            [_, _, ..] => Err(Error::invalid("rack", "required: there is more than one")),
-        }
-    }
-
     async fn live_owner(&self, ask: &Ask<Live>, new: &NewLive) -> Result<Owner> {
         if !new.project.is_empty() {
             let found = self.store.project_find(&new.project).await?;
@@ -205,6 +193,7 @@ fn describe(machine: &mut Machine, new: &NewLive) {
     details.labels.clone_from(&new.labels);
     details.notes.clone_from(&new.notes);
     details.bmc = new.bmc.as_ref().map(GivenBmc::endpoint);
+    details.manual = new.manual;
     details.live = true;
     // What is on its disks is its owner's: it is wiped before anybody else gets the machine.
     details.dirty = true;

@@ -13,7 +13,7 @@ use crate::{
         observation::{Trouble, TroubleKind},
         user::{Role, User},
         verbs::{
-            bmc::{more_than_power, reachable},
+            bmc::{more_than_power, reachable, tell_power},
             unlocked,
         },
     },
@@ -87,6 +87,24 @@ impl App {
         // What the caller saw was checked above; the power itself changes no version that he could compare with.
         let recorded = Ask { etag: None, expected: None, ..ask.clone() };
         self.power_noted(&recorded, which, action).await
+    }
+
+    /// Takes down what a person tells of the power of a machine that people switch; its work goes on with that.
+    ///
+    /// # Errors
+    /// Not the caller's machine; a BMC tells its power.
+    pub async fn power_tell(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        power: PowerState,
+        comment: &str,
+    ) -> Result<Once<MachineView>> {
+        self.change(ask, which, "tell the power of", |asked, m| {
+            may(asked.user, m, "tell")?;
+            Ok((tell_power(asked, m, power, comment)?, Extra::default()))
+        })
+        .await
     }
 
     /// Logs who asked for what.

@@ -51,6 +51,17 @@ pub struct GivenBmc {
     pub webhook: Option<Webhook>,
 }
 
+/// How a machine is switched from now on.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// By a BMC, with an account on it that exists.
+    Given(Box<GivenBmc>),
+    /// By a BMC, with an account that the machine's own agent makes.
+    InBand(InBand),
+    /// By people.
+    Manual,
+}
+
 impl GivenBmc {
     /// Without the password.
     pub(super) fn endpoint(&self) -> Bmc {
@@ -77,29 +88,32 @@ impl App {
         &self,
         ask: &Ask<MachineView>,
         which: &str,
-        bmc: Option<GivenBmc>,
-        in_band: Option<InBand>,
+        way: Option<Way>,
         chosen: &Chosen,
     ) -> Result<Once<MachineView>> {
         let ssh = self.stay_up_keys(ask, chosen.stay_up).await?;
         let found = self.machine_get(&ask.user, which).await?;
-        let rack = self.rack_if_missing(&found.machine, bmc.as_ref()).await?;
+        let given = match &way {
+            Some(Way::Given(given)) => Some(&**given),
+            Some(Way::InBand(_) | Way::Manual) | None => None,
+        };
+        let rack = self.rack_if_missing(&found.machine, given).await?;
         let known = self.scripts_known(chosen.scripts.iter().chain(&chosen.tests)).await?;
         self.change(ask, which, "commission", |asked, m| {
             // Whether the machine may be commissioned comes first: it is what he asks about.
             rules::edge(asked.user, m, Event::Commission)?;
             let wishes = chosen.resolve(&known, &self.policy.default_tests)?;
-            let reached = match (&bmc, in_band) {
-                (Some(given), None) => Reached::Given(Box::new(given.endpoint())),
-                (None, Some(in_band)) => Reached::InBand(in_band),
-                (None, None) => Reached::Known,
-                (Some(_), Some(_)) => return Err(Error::invalid("in_band", "is instead of bmc: give one of them")),
+            let reached = match &way {
+                Some(Way::Given(given)) => Reached::Given(Box::new(given.endpoint())),
+                Some(Way::InBand(in_band)) => Reached::InBand(*in_band),
+                Some(Way::Manual) => Reached::Manual,
+                None => Reached::Known,
             };
             let mut change = rules::commission(asked, m, reached, wishes)?;
             change.machine.rack = change.machine.rack.or(rack);
             change.machine.details.stay_up = chosen.stay_up;
             change.machine.details.ssh = ssh.clone();
-            Ok((change, self.given_password(m, bmc.as_ref().map(|b| &b.password))))
+            Ok((change, self.given_password(m, given.map(|b| &b.password))))
         })
         .await
     }

@@ -14,6 +14,7 @@ use crate::domain::{
 mod in_band;
 mod lease;
 mod life;
+mod manual;
 
 fn seen(power: PowerState) -> Observation {
     Observation { power: Some(Ok(power)), boot: Some(BootSeen::default()), rack_connected: true }

@@ -46,6 +46,8 @@ pub(super) fn power_trouble(m: &Machine, seen: &Observation) -> Option<Decision>
             let text = format!("the BMC does not tell the power state: {}", t.text);
             Some(wait(patience(m.work.attempts), Why::new(of_trouble(t), text)))
         }
+        // Nobody has told yet: it may be on.
+        None if m.details.manual => None,
         None => Some(wait(SOON, "the power state has not been asked yet")),
     }
 }

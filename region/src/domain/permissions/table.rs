@@ -61,6 +61,7 @@ pub const CALLS: &[Call] = &[
     changes("Machines",   "DeleteMachine",             ADMIN),
     changes("Machines",   "BulkMachines",              USER),
     changes("Machines",   "PowerMachine",              Held),
+    changes("Machines",   "TellPower",                 Held),
     reads  ("Machines",   "ExplainMachine",            Seen),
     reads  ("Machines",   "ListScriptResults",         Seen),
 

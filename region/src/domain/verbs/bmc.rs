@@ -1,6 +1,9 @@
 //! What people want of the account on a machine's BMC.
 
-use farrier_common::{clock::Timestamp, hardware::BmcProtocol};
+use farrier_common::{
+    clock::Timestamp,
+    hardware::{BmcProtocol, PowerState},
+};
 
 use super::{Asked, unlocked};
 use crate::domain::{
@@ -8,6 +11,7 @@ use crate::domain::{
     advance::Change,
     bmc::Rotation,
     event::{EventKind, NewEvent},
+    lifecycle::Class,
     machine::Machine,
     user::Role,
 };
@@ -17,6 +21,13 @@ use crate::domain::{
 /// # Errors
 /// Its BMC is not known, or no rack serves it.
 pub fn reachable(m: &Machine) -> Result<()> {
+    if m.details.manual {
+        return Err(Error::Precondition(format!(
+            "people switch machine {0}, and no BMC is asked: switch it, and tell it with `farrier machine tell-power {0} on|off` \
+             (TellPower)",
+            m.name
+        )));
+    }
     if m.details.bmc.is_none() {
         return Err(Error::Precondition(format!(
             "the BMC of machine {} is not known; commission the machine first",
@@ -42,6 +53,27 @@ pub fn more_than_power(m: &Machine, what: &str, instead: &str) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Somebody tells the power of a machine that people switch.
+///
+/// # Errors
+/// Its BMC tells that.
+pub fn tell_power(asked: &Asked<'_>, m: &Machine, power: PowerState, comment: &str) -> Result<Change> {
+    if !m.details.manual {
+        return Err(Error::Precondition(format!(
+            "machine {} is not switched by people: its BMC tells the power; commission it with manual to change that",
+            m.name
+        )));
+    }
+    let mut change = Change::of(m.clone());
+    change.told_power = Some(power);
+    if m.state.class() == Class::Working {
+        change.machine.due_at = Some(asked.now);
+    }
+    let event = noted(m, asked.actor(), &format!("told that power is {power}"), comment);
+    change.events.push(NewEvent { kind: EventKind::Power, ..event });
+    Ok(change)
 }
 
 /// Have the password of our account on the BMC changed; the engine does it.

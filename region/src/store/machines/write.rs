@@ -55,7 +55,7 @@ fn moved(tx: &mut Tx<'_>, id: MachineId, edge: &'static Edge) -> Outcome<()> {
 
 /// Writes a change: the row with a new version, the state, interfaces, boot, task and events.
 pub(super) fn changed(tx: &mut Tx<'_>, row: &MachineRow, change: Change, due_at: Option<Timestamp>) -> Outcome<()> {
-    let Change { machine, edge, events, boot, task } = change;
+    let Change { machine, edge, events, boot, task, told_power } = change;
     quota::check(tx, row.owner()?, machine.owner)?;
     quota::pool_there(tx, Some(&row.pool), machine.pool)?;
     let mut columns = Columns::try_from(&machine)?;
@@ -70,6 +70,10 @@ pub(super) fn changed(tx: &mut Tx<'_>, row: &MachineRow, change: Change, due_at:
     }
     if let Some(edge) = edge {
         moved(tx, machine.id, edge)?;
+    }
+    if let Some(power) = told_power {
+        let told = (machines::power.eq(power.as_str()), machines::power_at.eq(naive(tx.now)));
+        diesel::update(machines::table.find(&row.id)).set(told).execute(tx.conn)?;
     }
     set_interfaces(tx, &machine)?;
     if let Some(boot) = boot {
