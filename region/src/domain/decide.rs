@@ -398,7 +398,8 @@ fn finish(m: &Machine, seen: &Observation, off: bool, rules: &Rules, now: Timest
     }
     if !off {
         let agent = seen.boot.as_ref().is_some_and(|b| b.hello && !b.restarted);
-        return if agent && m.phase_age(now) < rules.power_off_grace {
+        // People have to tell that it is off in any case: they are asked at once.
+        return if agent && !m.details.manual && m.phase_age(now) < rules.power_off_grace {
             wait(look(m, now, SOON), "the agent powers the machine off")
         } else {
             act(Effect::PowerOff, None)

@@ -45,9 +45,9 @@ fn people_are_asked_for_what_a_bmc_would_do() {
     check(
         &m(Some(P::Finish)),
         &with_task(TaskKind::PowerOff, TaskStatus::Pending),
-        60,
+        1,
         expect![
-            "wait 30 s: the agent was told to power off: see that the machine is off, and tell it (farrier machine tell-power m1 \
+            "wait 15 s: the agent was told to power off: see that the machine is off, and tell it (farrier machine tell-power m1 \
              on|off)"
         ],
     );
