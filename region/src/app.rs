@@ -16,6 +16,7 @@ pub mod operations;
 pub mod pools;
 pub mod projects;
 pub mod racks;
+pub mod reseal;
 pub mod scripts;
 pub mod setup;
 pub mod ssh_keys;

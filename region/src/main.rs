@@ -9,6 +9,7 @@ use farrier_region::{
     config::Config,
     crash::{self, Crash},
     region::Region,
+    vault::Vault,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +23,9 @@ struct Arguments {
     /// At the first start, write the token of the user admin to this file (mode 0600) instead of standard output.
     #[arg(long)]
     admin_token_file: Option<PathBuf>,
+    /// Make another key for the secrets in the database, and end. The region seals with it from its next start on.
+    #[arg(long)]
+    new_secrets_key: bool,
     /// For tests: die at POINT[/STATE][#N] (see crash.rs).
     #[arg(long, hide = true, value_parser = crash::parse)]
     crash_at: Option<Crash>,
@@ -34,6 +38,11 @@ async fn main() -> anyhow::Result<()> {
     tls::install_provider();
     telemetry::init();
     let config = Config::load(&arguments.config)?;
+    if arguments.new_secrets_key {
+        let file = Vault::add_key(&config.data_dir).context("no key was made")?;
+        let told = format!("made {}: back it up, then start the region anew\n", file.display());
+        return std::io::stdout().write_all(told.as_bytes()).context("cannot write to standard output");
+    }
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let crash = arguments.crash_at.unwrap_or_default();

@@ -185,6 +185,7 @@ impl Region {
         if let Some(age) = config.bmc_password_age {
             self.tasks.spawn("BMC passwords", self.app.clone().change_old_passwords(age, stop.clone()));
         }
+        self.tasks.spawn("secrets", self.app.clone().reseal_once(stop.clone()));
         self.tasks.spawn("racks", racks.clone().run_syncs(stop.clone()));
         let poll = engine::poll::run(store.clone(), racks.clone(), config.power_poll, clock.clone(), stop.clone());
         self.tasks.spawn("power poll", poll);

@@ -65,6 +65,7 @@ pub use operations::{Hold, OperationView};
 pub use racks::{Enrollment, Heartbeat, JoinToken};
 pub use requests::{Once, Request};
 pub use scripts::RunKey;
+pub use secrets::Replaced;
 pub use steps::{StepRow, TimelineRow};
 pub use tasks::TaskRow;
 pub use visibility::Visibility;

@@ -1,15 +1,19 @@
-//! Secrets at rest: seals them under a key that is in a file of its own, never in the database, and derives tokens from
-//! it that need no storing.
+//! Secrets at rest: seals them under a key that is in a file of its own, never in the database, and derives tokens that need
+//! no storing.
+//!
+//! Keys are numbered. The newest one seals, and what is sealed names its key, so that a new one can take over while what
+//! earlier ones sealed still opens; [`crate::app::App::reseal`] brings that under the new one. Tokens come from the first key alone.
 //!
 //! **Invariant:** a sealed value opens only under the purpose for which it was sealed, so that a value copied to another
 //! row of the database is worthless there.
 
+mod keys;
+
 use std::{
-    fs, io,
-    io::{Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use chacha20poly1305::{
@@ -26,8 +30,8 @@ use crate::domain;
 const KEY: usize = 32;
 const NONCE: usize = 24;
 
-/// First byte of everything sealed: which key. There is one so far.
-const FIRST_KEY: u8 = 1;
+/// Which key: the first byte of everything sealed. Keys are counted from 1.
+pub type KeyId = u8;
 
 /// The vault cannot be used.
 #[derive(Debug, Error)]
@@ -56,6 +60,9 @@ pub enum VaultError {
         /// Its mode.
         mode: u32,
     },
+    /// There is no number left for another key.
+    #[error("there are 255 keys already, and no more can be numbered")]
+    Full,
     /// The value was sealed under another key or purpose, or was changed.
     #[error("the secret {purpose} does not open: another key sealed it, or it was changed")]
     Sealed {
@@ -68,7 +75,9 @@ impl From<VaultError> for domain::Error {
     fn from(e: VaultError) -> Self {
         Self::Internal(match &e {
             VaultError::File { source, .. } => format!("{e}: {source}"),
-            VaultError::Length { .. } | VaultError::Open { .. } | VaultError::Sealed { .. } => e.to_string(),
+            VaultError::Length { .. } | VaultError::Open { .. } | VaultError::Sealed { .. } | VaultError::Full => {
+                e.to_string()
+            }
         })
     }
 }
@@ -79,31 +88,46 @@ pub struct Vault {
     keys: Arc<Keys>,
 }
 
-/// One key for each use, both derived from the file's.
 #[derive(Debug)]
 struct Keys {
-    seal: Secret<[u8; KEY]>,
+    data_dir: PathBuf,
+    /// Of the first key.
     derive: Secret<[u8; KEY]>,
+    newest: (KeyId, SealKey),
+    /// Those that were needed so far.
+    earlier: Mutex<BTreeMap<KeyId, SealKey>>,
 }
 
+/// What a key's file gives for sealing.
+type SealKey = Arc<Secret<[u8; KEY]>>;
+
 impl Vault {
-    /// Reads `secrets.key` in `data_dir`, or makes it.
+    /// Reads the newest of the keys in `data_dir`: `secrets-2.key` and so on, or else `secrets.key`, which it makes if there is
+    /// none.
     ///
     /// # Errors
-    /// The file cannot be read or made, holds no key, or may be read by others.
+    /// A file cannot be read or made, holds no key, or may be read by others.
     pub fn open(data_dir: &Path) -> Result<Self, VaultError> {
-        let path = data_dir.join("secrets.key");
-        let key = match read(&path)? {
-            Some(key) => key,
-            None => {
-                make(data_dir, &path).map_err(|source| VaultError::File { path: path.clone(), source })?;
-                // Read back: somebody else may have been faster.
-                let gone = || VaultError::File { path: path.clone(), source: io::ErrorKind::NotFound.into() };
-                read(&path)?.ok_or_else(gone)?
-            }
-        };
-        let part = |label: &str| Secret::new(mac(key.expose(), label));
-        Ok(Self { keys: Arc::new(Keys { seal: part("farrier seal"), derive: part("farrier derive") }) })
+        let newest = keys::newest(data_dir)?;
+        let derive = part(&keys::get(data_dir, keys::FIRST)?, "farrier derive");
+        let newest = (newest, seal_key(data_dir, newest)?);
+        let data_dir = data_dir.to_owned();
+        Ok(Self { keys: Arc::new(Keys { data_dir, derive, newest, earlier: Mutex::default() }) })
+    }
+
+    /// Makes another key, with which vaults that are opened from now on seal; tells its file. Those that are open already read it
+    /// when they meet what it sealed.
+    ///
+    /// # Errors
+    /// As [`Vault::open`]; there are as many keys as there can be.
+    pub fn add_key(data_dir: &Path) -> Result<PathBuf, VaultError> {
+        keys::add(data_dir)
+    }
+
+    /// The key that seals.
+    #[must_use]
+    pub fn newest(&self) -> KeyId {
+        self.keys.newest.0
     }
 
     /// Seals `plain` for a purpose such as `bmc-own/MACHINE_ID`.
@@ -111,20 +135,22 @@ impl Vault {
     pub fn seal(&self, purpose: &str, plain: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE] = random_bytes();
         let payload = Payload { msg: plain, aad: purpose.as_bytes() };
-        let body = self.cipher().encrypt(XNonce::from_slice(&nonce), payload).expect("secrets are far below 256 GiB");
-        [&[FIRST_KEY], nonce.as_slice(), &body].concat()
+        let (id, key) = &self.keys.newest;
+        let body = cipher(key).encrypt(XNonce::from_slice(&nonce), payload).expect("secrets are far below 256 GiB");
+        [&[*id], nonce.as_slice(), &body].concat()
     }
 
     /// Opens what was sealed for the same purpose.
     ///
     /// # Errors
-    /// It was sealed under another key or purpose, or was changed.
+    /// It was sealed under another key or purpose, or was changed; its key's file cannot be used.
     pub fn open_sealed(&self, purpose: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>, VaultError> {
         let closed = || VaultError::Sealed { purpose: purpose.to_owned() };
-        let (&FIRST_KEY, rest) = sealed.split_first().ok_or_else(closed)? else { return Err(closed()) };
+        let (&id, rest) = sealed.split_first().ok_or_else(closed)?;
         let (nonce, body) = rest.split_at_checked(NONCE).ok_or_else(closed)?;
         let payload = Payload { msg: body, aad: purpose.as_bytes() };
-        self.cipher().decrypt(XNonce::from_slice(nonce), payload).map(Secret::new).map_err(|_| closed())
+        let key = self.key(id)?.ok_or_else(closed)?;
+        cipher(&key).decrypt(XNonce::from_slice(nonce), payload).map(Secret::new).map_err(|_| closed())
     }
 
     /// A token of 256 bits in hex that only this vault can make, the same each time for the same purpose.
@@ -134,9 +160,42 @@ impl Vault {
         Secret::new(hex::encode(bytes.expose()))
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(self.keys.seal.expose().into())
+    /// The key of that number; `None`: no such number is given.
+    fn key(&self, id: KeyId) -> Result<Option<SealKey>, VaultError> {
+        let (newest, key) = &self.keys.newest;
+        if id == *newest {
+            return Ok(Some(Arc::clone(key)));
+        }
+        if id < keys::FIRST {
+            return Ok(None);
+        }
+        let mut earlier = self.keys.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = earlier.get(&id) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        let key = seal_key(&self.keys.data_dir, id)?;
+        earlier.insert(id, Arc::clone(&key));
+        Ok(Some(key))
     }
+}
+
+/// Which key sealed it.
+#[must_use]
+pub fn key_of(sealed: &[u8]) -> Option<KeyId> {
+    sealed.first().copied()
+}
+
+fn seal_key(data_dir: &Path, id: KeyId) -> Result<SealKey, VaultError> {
+    Ok(Arc::new(part(&keys::get(data_dir, id)?, "farrier seal")))
+}
+
+/// One key for each use, all derived from the file's.
+fn part(key: &Secret<[u8; KEY]>, label: &str) -> Secret<[u8; KEY]> {
+    Secret::new(mac(key.expose(), label))
+}
+
+fn cipher(key: &Secret<[u8; KEY]>) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(key.expose().into())
 }
 
 fn mac(key: &[u8], text: &str) -> [u8; KEY] {
@@ -145,47 +204,10 @@ fn mac(key: &[u8], text: &str) -> [u8; KEY] {
     mac.finalize().into_bytes().into()
 }
 
-/// The key, if the file is there.
-fn read(path: &Path) -> Result<Option<Secret<[u8; KEY]>>, VaultError> {
-    let failed = |source| VaultError::File { path: path.to_owned(), source };
-    let file = match fs::File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed)?,
-    };
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(VaultError::Open { path: path.to_owned(), mode });
-    }
-    // One byte more than a key, so that a longer file is seen to be one.
-    let limit = u64::try_from(KEY + 1).expect("a small constant");
-    let mut read = Vec::with_capacity(KEY + 1);
-    file.take(limit).read_to_end(&mut read).map_err(failed)?;
-    let bytes = Secret::new(read);
-    let length = |_| VaultError::Length { path: path.to_owned(), bytes: bytes.expose().len() };
-    bytes.expose().as_slice().try_into().map(|key| Some(Secret::new(key))).map_err(length)
-}
-
-/// Makes the key file: whole and on the disk, or not there. One that has come into being meanwhile stays.
-fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
-    let key = Secret::new(random_bytes::<KEY>());
-    let draft = data_dir.join(format!("secrets.key.{}", hex::encode(random_bytes::<8>())));
-    let written = write(&draft, key.expose()).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
-    });
-    fs::remove_file(&draft)?;
-    written?;
-    fs::File::open(data_dir)?.sync_all()
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
     use super::*;
 
     fn vault() -> (tempfile::TempDir, Vault) {
@@ -226,6 +248,42 @@ mod tests {
         assert_eq!(one.derive("boot-token/1").expose().len(), 64);
         assert_ne!(one.derive("boot-token/1").expose(), one.derive("boot-token/2").expose());
         assert_ne!(one.derive("boot-token/1").expose(), other.derive("boot-token/1").expose());
+    }
+
+    #[test]
+    fn a_new_key_seals_and_what_an_earlier_one_sealed_still_opens() {
+        let (dir, old) = vault();
+        let (before, token) = (old.seal("p", b"hunter2"), old.derive("token/1"));
+        let file = Vault::add_key(dir.path()).unwrap();
+        assert_eq!(file, dir.path().join("secrets-2.key"));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let new = Vault::open(dir.path()).unwrap();
+        let after = new.seal("p", b"hunter3");
+        assert_eq!((key_of(&before), key_of(&after), new.newest()), (Some(1), Some(2), 2));
+        assert_eq!(new.open_sealed("p", &before).unwrap().expose(), b"hunter2");
+        assert_eq!(old.open_sealed("p", &after).unwrap().expose(), b"hunter3", "a region that runs on finds the key");
+        assert_eq!(key_of(&old.seal("p", b"x")), Some(1), "it goes on with its own");
+        assert_eq!(new.derive("token/1").expose(), token.expose(), "tokens that people have stay good");
+
+        let mut renamed = after.clone();
+        renamed[0] = 1;
+        assert!(new.open_sealed("p", &renamed).is_err());
+        renamed[0] = 3;
+        let told = new.open_sealed("p", &renamed).unwrap_err().to_string();
+        assert!(told.contains("secrets-3.key"), "{told}");
+        assert_eq!(Vault::add_key(dir.path()).unwrap(), dir.path().join("secrets-3.key"));
+    }
+
+    #[test]
+    fn no_first_key_is_made_up_where_later_ones_are() {
+        let (dir, _vault) = vault();
+        Vault::add_key(dir.path()).unwrap();
+        fs::remove_file(dir.path().join("secrets.key")).unwrap();
+        let told = Vault::open(dir.path()).unwrap_err().to_string();
+        assert!(told.contains("secrets.key"), "{told}");
+        assert!(!dir.path().join("secrets.key").exists());
+        fs::write(dir.path().join("secrets-x.key"), b"not ours").unwrap();
+        assert!(Vault::add_key(dir.path()).is_err());
     }
 
     #[test]

@@ -18,9 +18,8 @@ use farrier_proto::{
     convert,
     v1::{
         AbortMachineRequest, BmcCredentials, CommissionMachineRequest, CreateMachineRequest, DeployMachineRequest,
-        InBandBmc, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TellPowerRequest, TestMachineRequest,
-        Webhook,
-        machines_client::MachinesClient,
+        InBandBmc, Machine, PowerAction, PowerMachineRequest, ReleaseMachineRequest, TellPowerRequest,
+        TestMachineRequest, Webhook, machines_client::MachinesClient,
     },
 };
 
@@ -176,7 +175,8 @@ pub(crate) async fn commission(app: &App, args: CommissionArgs) -> Result<(), Er
     let manual = args.bmc.bmc_manual;
     let bmc = credentials(args.bmc)?;
     let commission = Some(args.chosen.into());
-    let request = CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission, in_band, manual };
+    let request =
+        CommissionMachineRequest { options: options(), machine: args.machine, bmc, commission, in_band, manual };
     let client = app.client()?;
     let call = client.call(SHORT, request, async |c, r| MachinesClient::new(c).commission_machine(r).await);
     act(app, &client, &args.wait, Aim::Ready, call).await

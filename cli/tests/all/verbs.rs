@@ -153,7 +153,10 @@ async fn a_person_tells_what_he_did() {
     let ran = fake.run(&["machine", "tell-power", "n1", "off", "--comment", "pulled the plug"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     let told = fake.script(|s| s.told_power.clone()).unwrap();
-    assert_eq!((told.machine.as_str(), told.power(), told.comment.as_str()), ("n1", PowerState::Off, "pulled the plug"));
+    assert_eq!(
+        (told.machine.as_str(), told.power(), told.comment.as_str()),
+        ("n1", PowerState::Off, "pulled the plug")
+    );
     let ran = fake.run(&["machine", "tell-power", "n1", "cycle"]).await;
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("[possible values: off, on]"), "{}", ran.stderr);

@@ -220,7 +220,8 @@ impl Region {
     pub async fn commission_and_test(&self, machine: &str, member: &Member) -> Result<Machine, DriveError> {
         let commission = Some(CommissionOptions { tests: TESTS.map(str::to_owned).to_vec(), ..Default::default() });
         let (bmc, name) = (Some(factory(member)), machine.to_owned());
-        let request = CommissionMachineRequest { options: once(), machine: name, bmc, commission, ..Default::default() };
+        let request =
+            CommissionMachineRequest { options: once(), machine: name, bmc, commission, ..Default::default() };
         self.call(machine, request, |mut c, r| async move { c.commission_machine(r).await }).await
     }
 

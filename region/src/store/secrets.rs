@@ -4,7 +4,23 @@ use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQ
 
 use crate::domain::Result;
 
-use super::{Store, Tx, convert::naive, error::Outcome, schema::secrets};
+use super::{
+    Store, Tx,
+    convert::{limit as rows, naive},
+    error::Outcome,
+    schema::secrets,
+};
+
+/// A secret that is sealed anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Which.
+    pub purpose: String,
+    /// As it was read.
+    pub before: Vec<u8>,
+    /// As it is to be.
+    pub after: Vec<u8>,
+}
 
 impl Store {
     /// The sealed value.
@@ -23,6 +39,39 @@ impl Store {
     pub async fn secret_put(&self, purpose: &str, sealed: Vec<u8>) -> Result<()> {
         let purpose = purpose.to_owned();
         self.write(move |tx| put(tx, &purpose, &sealed)).await
+    }
+
+    /// Purposes and sealed values in order of purpose, those after `last`.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn secrets_after(&self, last: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
+        let last = last.to_owned();
+        self.read(move |tx| {
+            let after = secrets::table.filter(secrets::purpose.gt(last)).order(secrets::purpose.asc());
+            Ok(after.limit(rows(limit)).select((secrets::purpose, secrets::sealed)).load(tx.conn)?)
+        })
+        .await
+    }
+
+    /// Replaces the values that are still as they were read, in one transaction; tells how many.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn secrets_replace(&self, replaced: Vec<Replaced>) -> Result<usize> {
+        if replaced.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |tx| {
+            let mut count = 0;
+            for Replaced { purpose, before, after } in &replaced {
+                let same = secrets::table.find(purpose).filter(secrets::sealed.eq(before));
+                let now = secrets::updated_at.eq(naive(tx.now));
+                count += diesel::update(same).set((secrets::sealed.eq(after), now)).execute(tx.conn)?;
+            }
+            Ok(count)
+        })
+        .await
     }
 
     /// Deletes a value, if it is there.

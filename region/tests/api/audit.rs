@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
 use crate::{
-    fake_rack, layouts,
+    fake_rack, layouts, manual,
     permissions::{contract, raw},
     postgres,
     requests::{Head, LEFT_OUT, with},
@@ -124,15 +124,8 @@ async fn what_the_run_of_all_mutations_leaves_out_is_audited_too() {
                 assert_eq!(orders.count("CyclePower"), 1, "the BMC is asked as often as it is written down");
             }
             "TellPower" => {
-                copies
-                    .engine("m2", None, |change| {
-                        let details = &mut change.machine.details;
-                        (details.bmc, details.manual) = (None, true);
-                    })
-                    .await;
-                let (machine, power) = ("m2".to_owned(), v1::PowerState::Off.into());
-                let q = v1::TellPowerRequest { options: None, machine, power, comment: String::new() };
-                every_way(&copies, &mira, name, &q.encode_to_vec()).await;
+                manual::switched_by_people(&copies, "m2").await;
+                every_way(&copies, &mira, name, &manual::tell("m2", v1::PowerState::Off).encode_to_vec()).await;
             }
             "CloneMachine" => {
                 let q = v1::CloneMachineRequest { options: None, network: false, ..layouts::copy(&["m2"], false) };

@@ -11,10 +11,12 @@ use farrier_common::{
 };
 use farrier_proto::v1::WhoAmIRequest;
 use farrier_region::{
+    app::App,
     config::Config,
     crash::Crash,
     domain::operation::{Operation, Options, Status, Verb},
     region::Region,
+    vault::{Vault, key_of},
 };
 
 use crate::site::{Users, by, channel};
@@ -110,4 +112,33 @@ async fn a_folder_is_for_one_region_process() {
     region.stop_signal().cancel();
     region.run().await.unwrap();
     assert!(Region::start(config(dir.path()), Some(&file), Clock::System, Crash::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_region_that_starts_with_a_new_key_brings_all_secrets_under_it() {
+    tls::install_provider();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("admin-token");
+    let region = Region::start(config(dir.path()), Some(&file), Clock::System, Crash::default()).await.unwrap();
+    let App { vault, store, .. } = region.app();
+    store.secret_put("bmc-own/1", vault.seal("bmc-own/1", b"hunter2")).await.unwrap();
+    region.stop_signal().cancel();
+    region.run().await.unwrap();
+
+    Vault::add_key(&dir.path().join("data")).unwrap();
+    let region = Region::start(config(dir.path()), Some(&file), Clock::System, Crash::default()).await.unwrap();
+    let App { vault, store, .. } = region.app().clone();
+    let moved = async {
+        loop {
+            let sealed = store.secret_get("bmc-own/1").await.unwrap().unwrap();
+            if key_of(&sealed) == Some(2) {
+                return sealed;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let sealed = tokio::time::timeout(Duration::from_secs(20), moved).await.expect("it is sealed anew");
+    assert_eq!(vault.open_sealed("bmc-own/1", &sealed).unwrap().expose(), b"hunter2");
+    region.stop_signal().cancel();
+    region.run().await.unwrap();
 }

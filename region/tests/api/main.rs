@@ -32,6 +32,7 @@ mod people;
 mod permissions;
 mod polls;
 mod quotas;
+mod reseal;
 mod scripts;
 mod site;
 mod ssh_keys;

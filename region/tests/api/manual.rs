@@ -1,7 +1,7 @@
 //! Machines that people switch, and what they tell.
 
 use farrier_proto::v1::{self, MachineState, PowerState, Role};
-use farrier_region::domain::{lifecycle::Event, machine::Owner};
+use farrier_region::domain::{advance::Change, lifecycle::Event, machine::Owner};
 use tonic::Code;
 
 use crate::site::{Machines, Site, bmc, by, new_machine, options, refused};
@@ -10,13 +10,23 @@ fn commission() -> v1::CommissionMachineRequest {
     v1::CommissionMachineRequest { options: options(), machine: "m1".to_owned(), manual: true, ..Default::default() }
 }
 
-fn tell(power: PowerState) -> v1::TellPowerRequest {
+/// What a person tells.
+pub(crate) fn tell(machine: &str, power: PowerState) -> v1::TellPowerRequest {
     v1::TellPowerRequest {
         options: options(),
-        machine: "m1".to_owned(),
+        machine: machine.to_owned(),
         power: power.into(),
         comment: "I stand before it".to_owned(),
     }
+}
+
+/// Makes a machine with a BMC one that people switch.
+pub(crate) async fn switched_by_people(site: &Site, machine: &str) {
+    let edit = |change: &mut Change| {
+        let details = &mut change.machine.details;
+        (details.bmc, details.manual) = (None, true);
+    };
+    site.engine(machine, None, edit).await;
 }
 
 fn power(machine: &v1::Machine) -> PowerState {
@@ -36,7 +46,7 @@ async fn site() -> (Site, Machines) {
 #[tokio::test]
 async fn a_machine_becomes_one_that_people_switch_and_a_bmcs_again() {
     let (site, mut machines) = site().await;
-    refused(machines.tell_power(by(&site.admin, tell(PowerState::Off))).await, Code::FailedPrecondition);
+    refused(machines.tell_power(by(&site.admin, tell("m1", PowerState::Off))).await, Code::FailedPrecondition);
     for both in [
         v1::CommissionMachineRequest { bmc: Some(bmc(9)), ..commission() },
         v1::CommissionMachineRequest { in_band: Some(v1::InBandBmc::default()), ..commission() },
@@ -50,11 +60,8 @@ async fn a_machine_becomes_one_that_people_switch_and_a_bmcs_again() {
     site.engine("m1", Some(Event::Done), |_| {}).await;
 
     // No BMC is asked, whatever is wanted of one.
-    let on = v1::PowerMachineRequest {
-        options: options(),
-        machine: "m1".to_owned(),
-        action: v1::PowerAction::On.into(),
-    };
+    let on =
+        v1::PowerMachineRequest { options: options(), machine: "m1".to_owned(), action: v1::PowerAction::On.into() };
     let status = refused(machines.power_machine(by(&site.admin, on)).await, Code::FailedPrecondition);
     assert!(status.message().contains("tell-power m1"), "{status:?}");
     let mut bmcs = v1::bmcs_client::BmcsClient::new(site.channel.clone());
@@ -77,13 +84,13 @@ async fn what_a_person_tells_is_kept_once_and_wakes_the_work() {
     let (site, mut machines) = site().await;
     machines.commission_machine(by(&site.admin, commission())).await.unwrap();
     let ulf = site.user("ulf", Role::User).await;
-    refused(machines.tell_power(by(&ulf, tell(PowerState::Off))).await, Code::PermissionDenied);
-    let nothing = machines.tell_power(by(&site.admin, tell(PowerState::Unspecified))).await;
+    refused(machines.tell_power(by(&ulf, tell("m1", PowerState::Off))).await, Code::PermissionDenied);
+    let nothing = machines.tell_power(by(&site.admin, tell("m1", PowerState::Unspecified))).await;
     let status = refused(nothing, Code::InvalidArgument);
     assert!(status.message().contains("power: must be one of: off, on"), "{status:?}");
 
     let dry = v1::MutationOptions { validate_only: true, ..options().unwrap() };
-    let only = v1::TellPowerRequest { options: Some(dry), ..tell(PowerState::Off) };
+    let only = v1::TellPowerRequest { options: Some(dry), ..tell("m1", PowerState::Off) };
     let would = machines.tell_power(by(&site.admin, only)).await.unwrap().into_inner();
     assert_eq!(power(&would), PowerState::Off);
     let get = || v1::GetMachineRequest { machine: "m1".to_owned(), ..Default::default() };
@@ -91,12 +98,12 @@ async fn what_a_person_tells_is_kept_once_and_wakes_the_work() {
     assert_eq!(power(&machine), PowerState::Unspecified, "it was only asked");
 
     site.engine("m1", None, |change| change.machine.due_at = None).await;
-    let off = tell(PowerState::Off);
+    let off = tell("m1", PowerState::Off);
     let told = machines.tell_power(by(&site.admin, off.clone())).await.unwrap().into_inner();
     assert_eq!(power(&told), PowerState::Off);
     let due = site.app.store.machine_find("m1").await.unwrap().unwrap().machine.due_at;
     assert!(due.is_some_and(|due| due <= site.app.clock.now()), "the engine looks at once: {due:?}");
-    machines.tell_power(by(&site.admin, tell(PowerState::On))).await.unwrap();
+    machines.tell_power(by(&site.admin, tell("m1", PowerState::On))).await.unwrap();
     // A request that comes twice does not take the word back.
     assert_eq!(machines.tell_power(by(&site.admin, off)).await.unwrap().into_inner(), told);
     let machine = machines.get_machine(by(&site.admin, get())).await.unwrap().into_inner();
@@ -114,13 +121,10 @@ async fn its_owner_tells_and_nobody_else() {
     let (site, mut machines) = site().await;
     let (ulf, vera) = (site.user("ulf", Role::User).await, site.user("vera", Role::User).await);
     let owner = site.app.store.user_find("ulf").await.unwrap().unwrap().id;
-    site.engine("m1", None, |change| {
-        let m = &mut change.machine;
-        (m.details.bmc, m.details.manual, m.owner) = (None, true, Some(Owner::User(owner)));
-    })
-    .await;
-    refused(machines.tell_power(by(&vera, tell(PowerState::On))).await, Code::PermissionDenied);
-    let told = machines.tell_power(by(&ulf, tell(PowerState::On))).await.unwrap().into_inner();
+    switched_by_people(&site, "m1").await;
+    site.engine("m1", None, |change| change.machine.owner = Some(Owner::User(owner))).await;
+    refused(machines.tell_power(by(&vera, tell("m1", PowerState::On))).await, Code::PermissionDenied);
+    let told = machines.tell_power(by(&ulf, tell("m1", PowerState::On))).await.unwrap().into_inner();
     assert_eq!((power(&told), told.status.unwrap().state()), (PowerState::On, MachineState::Ready));
 }
 

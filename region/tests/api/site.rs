@@ -220,6 +220,11 @@ impl Site {
         self.engine(machine, None, |change| change.machine.details.bmc.as_mut().unwrap().managed = true).await;
     }
 
+    /// Where the region keeps its keys.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// The bytes of the database's files.
     pub(crate) fn database(&self) -> Vec<u8> {
         let read = |name: &str| std::fs::read(self.dir.path().join(name)).unwrap_or_default();

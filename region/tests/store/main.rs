@@ -19,3 +19,4 @@ mod reports;
 mod requests;
 mod revisions;
 mod scripts;
+mod secrets;

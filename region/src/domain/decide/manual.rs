@@ -33,7 +33,8 @@ pub struct Signs {
 #[must_use]
 pub fn power_by_hand(told: Option<(PowerState, Timestamp)>, signs: Signs) -> Option<PowerState> {
     let Some((told, at)) = told else { return signs.came.map(|_| PowerState::On) };
-    let contradicted = signs.came.is_some_and(|came| came > at) || signs.heard.is_some_and(|heard| heard > at + BLURRED);
+    let contradicted =
+        signs.came.is_some_and(|came| came > at) || signs.heard.is_some_and(|heard| heard > at + BLURRED);
     Some(if contradicted { PowerState::On } else { told })
 }
 
@@ -58,14 +59,18 @@ pub(super) fn asked_of_people(m: &Machine, seen: &Observation, decision: Decisio
             let text = "start the machine anew and let it boot from the network; or switch it off and tell it, then on";
             (Code::SwitchOff, text)
         }
-        Effect::PowerOff => (Code::SwitchOff, "the agent was told to power off: see that the machine is off, and tell it"),
+        Effect::PowerOff => {
+            (Code::SwitchOff, "the agent was told to power off: see that the machine is off, and tell it")
+        }
         Effect::StartFrom(BootDevice::Network) => {
             (Code::SwitchOn, "switch the machine on and let it boot from the network: its agent is waited for")
         }
         Effect::StartFrom(BootDevice::Disk) => {
             (Code::SwitchOn, "switch the machine on, and tell it: it boots from its disk, by way of the network")
         }
-        Effect::ProbeBmc | Effect::EnsureBmcAccount | Effect::RotateBmcPassword | Effect::PublishIntent => return decision,
+        Effect::ProbeBmc | Effect::EnsureBmcAccount | Effect::RotateBmcPassword | Effect::PublishIntent => {
+            return decision;
+        }
     };
     wait(look(m, now, LOOK), Why::new(code, format!("{text} (farrier machine tell-power {} on|off)", m.name)))
 }

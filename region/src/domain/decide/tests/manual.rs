@@ -55,7 +55,10 @@ fn people_are_asked_for_what_a_bmc_would_do() {
     m.details.published = Some(m.boot_target());
     let on = "switch the machine on, and tell it: it boots from its disk, by way of the network";
     let why = decide(&m, &seen(PowerState::Off), &Rules::default(), at(1));
-    assert!(matches!(&why, Decision::Wait { why, .. } if why.code == Code::SwitchOn && why.text.contains(on)), "{why:?}");
+    assert!(
+        matches!(&why, Decision::Wait { why, .. } if why.code == Code::SwitchOn && why.text.contains(on)),
+        "{why:?}"
+    );
     check(&m, &seen(PowerState::On), 1, expect!["enter await-os: the machine boots from its disk"]);
 }
 
