@@ -55,6 +55,18 @@ words! {
 }
 
 words! {
+    /// How bad an event in a BMC's log is, if the BMC says so (Redfish: `Health`).
+    EventSeverity {
+        /// Nothing is wrong.
+        Ok = "ok",
+        /// Something is to be looked at.
+        Warning = "warning",
+        /// Something has to be done.
+        Critical = "critical",
+    }
+}
+
+words! {
     /// How a blob is compressed.
     Compression {
         /// As is.

@@ -14,6 +14,8 @@ pub const fn name(netfn: u8, cmd: u8) -> &'static str {
         (0, 0x02) => "Chassis Control",
         (0, 0x08) => "Set System Boot Options",
         (0, 0x09) => "Get System Boot Options",
+        (10, 0x40) => "Get SEL Info",
+        (10, 0x43) => "Get SEL Entry",
         (6, 0x01) => "Get Device ID",
         (6, 0x02) => "Cold Reset",
         (6, 0x38) => "Get Channel Authentication Capabilities",

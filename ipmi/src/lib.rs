@@ -1,6 +1,7 @@
 //! What is said to a BMC in IPMI 2.0, whichever way it goes: over LAN from a rack, or through the kernel from the machine itself.
 
 pub mod commands;
+pub mod sel;
 pub mod users;
 
 use ipmi_rs_core::connection::IpmiCommand;

@@ -32,6 +32,7 @@ joined! {
     firmware_to_wire, firmware_from_wire: Firmware <=> Firmware { Bios = Bios, Uefi = Uefi }
     power_to_wire, power_from_wire: PowerState <=> PowerState { Off = Off, On = On }
     protocol_to_wire, protocol_from_wire: BmcProtocol <=> BmcProtocol { Ipmi = Ipmi, Redfish = Redfish, Webhook = Webhook }
+    severity_to_wire, severity_from_wire: EventSeverity <=> EventSeverity { Ok = Ok, Warning = Warning, Critical = Critical }
     compression_to_wire, compression_from_wire: Compression <=> Compression { None = None, Gzip = Gzip, Zstd = Zstd }
 }
 

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod discover;
 mod driver;
+pub mod events;
 pub mod gate;
 pub mod ipmi;
 pub mod power;
@@ -29,6 +30,7 @@ use crate::crash::{Crash, Point, Work};
 use self::{
     account::{Account, Ensured},
     driver::Driver,
+    events::EventLog,
     gate::{Class, Gate, Reading, Turn},
     ipmi::{
         Ipmi,
@@ -145,6 +147,8 @@ words! {
         Accounts = "accounts",
         /// Telling what machine it is in.
         Inventory = "inventory",
+        /// Telling what it has seen happen to the hardware.
+        EventLog = "event-log",
     }
 }
 
@@ -332,6 +336,15 @@ impl Bmcs {
     pub async fn change_password(&self, login: &Login, password: &Secret<String>) -> Result<bool, BmcError> {
         let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
         turn.end(bmc.change_password(password).await)
+    }
+
+    /// Reads the newest `limit` entries of the BMC's own event log.
+    ///
+    /// # Errors
+    /// See [`BmcError`]; `Unsupported` if it has none, or one that cannot be read in a few seconds.
+    pub async fn events(&self, login: &Login, limit: usize) -> Result<EventLog, BmcError> {
+        let (turn, bmc) = self.enter(login, Class::Inventory).await?;
+        turn.end(bmc.events(limit).await)
     }
 
     /// Starts the BMC itself anew; answers when it has taken the command.

@@ -66,6 +66,8 @@ words! {
         /// A command of the region.
         ChangeBmcPassword = "change-bmc-password",
         /// A command of the region.
+        GetBmcEvents = "get-bmc-events",
+        /// A command of the region.
         ResetBmc = "reset-bmc",
         /// A command of the region.
         SoftOff = "soft-off",
@@ -108,6 +110,7 @@ impl Point {
                 Work::EnsureBmcAccount,
                 Work::RemoveBmcAccount,
                 Work::ChangeBmcPassword,
+                Work::GetBmcEvents,
                 Work::ResetBmc,
                 Work::SoftOff,
             ],

@@ -1,6 +1,7 @@
 //! `RackService`: what the region tells this rack to do. Parse, call, render; the work is in `boot`, `blobs` and `bmc`.
 
 mod convert;
+mod events;
 mod server;
 mod status;
 
@@ -268,6 +269,18 @@ impl RackService for Service {
         let changing = async move { bmcs.change_password(&login, &password).await };
         let changed = self.on_bmc(Work::ChangeBmcPassword, changing).await?;
         Ok(Response::new(proto::ChangeBmcPasswordResponse { changed }))
+    }
+
+    async fn get_bmc_events(
+        &self,
+        request: Request<proto::GetBmcEventsRequest>,
+    ) -> Result<Response<proto::GetBmcEventsResponse>, Status> {
+        let request = request.into_inner();
+        let limit = events::limit(request.limit)?;
+        let login = request.bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        let log = self.on_bmc(Work::GetBmcEvents, async move { bmcs.events(&login, limit).await }).await?;
+        Ok(Response::new(events::response(log)))
     }
 
     async fn reset_bmc(

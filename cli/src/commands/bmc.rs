@@ -5,7 +5,10 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use farrier_common::{hardware::BmcProtocol, tls::Fingerprint};
 use farrier_proto::{
     convert,
-    v1::{Bmc, BmcVerbRequest, GetBmcRequest, RevealBmcPasswordResponse, SetBmcRequest, bmcs_client::BmcsClient},
+    v1::{
+        Bmc, BmcVerbRequest, GetBmcRequest, ListBmcEventsRequest, RevealBmcPasswordResponse, SetBmcRequest,
+        bmcs_client::BmcsClient,
+    },
 };
 use tokio::time::{Instant, sleep};
 
@@ -36,6 +39,14 @@ pub(crate) enum Command {
         verb: VerbArgs,
         #[command(flatten)]
         wait: WaitArgs,
+    },
+    /// Ask a BMC now for its own event log: what it has seen happen to the hardware (IPMI: SEL), the newest first.
+    Events {
+        /// Id or name of the machine.
+        machine: String,
+        /// So many of the newest.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=500))]
+        limit: i32,
     },
     /// Print the password of the account in use on a BMC; who asked and why is audited.
     Reveal {
@@ -164,6 +175,14 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
             let bmc = asked.await?;
             app.out.note(&format!("the BMC of {} starts anew; it does not answer for some minutes", bmc.machine));
             show(app, &bmc)
+        }
+        Command::Events { machine, limit } => {
+            let request = ListBmcEventsRequest { machine, limit };
+            let asked = client.call(BMC, request, async |c, r| BmcsClient::new(c).list_bmc_events(r).await);
+            let log = asked.await?;
+            let older = if log.more { "; there are older ones, see --limit" } else { "" };
+            app.out.note(&format!("{}: {} events, the newest first{older}", log.log, log.events.len()));
+            app.out.answer(|| render::events_json(&log), || render::events(&log, app.out.width()))
         }
         Command::Log { machine } => {
             let bmc = get(&client, machine).await?;

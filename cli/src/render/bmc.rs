@@ -1,7 +1,10 @@
 //! BMCs: how they are reached, and what they tell of themselves.
 
 use chrono::{DateTime, Utc};
-use farrier_proto::v1::{Bmc, BmcEndpoint, BmcExchange, BmcFacts, BmcRotation};
+use farrier_proto::{
+    convert,
+    v1::{Bmc, BmcEndpoint, BmcEvent, BmcExchange, BmcFacts, BmcRotation, ListBmcEventsResponse},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -134,6 +137,34 @@ pub(crate) fn password_json(username: &str, password: &str) -> Value {
     json!({ "username": username, "password": password })
 }
 
+/// A BMC's own event log, for programs.
+pub(crate) fn events_json(log: &ListBmcEventsResponse) -> Value {
+    json!({
+        "log": log.log,
+        "more": log.more,
+        "events": log.events.iter().map(|e| json!({
+            "id": e.id,
+            "at": rfc3339(e.at.as_ref()),
+            "severity": severity(e),
+            "text": e.text,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// A BMC's own event log, the newest first.
+pub(crate) fn events(log: &ListBmcEventsResponse, width: Option<u16>) -> String {
+    let columns = [("AT (BMC)", Fit::Whole), ("ID", Fit::Whole), ("SEVERITY", Fit::Whole), ("WHAT", Fit::Wraps)];
+    let row = |e: &BmcEvent| {
+        let at = words::seconds(e.at.as_ref());
+        vec![cell(at), cell(e.id.clone()), cell(severity(e)), cell(e.text.clone())]
+    };
+    table(width, &columns, log.events.iter().map(row).collect())
+}
+
+fn severity(event: &BmcEvent) -> Option<String> {
+    convert::severity_from_wire(event.severity).map(|s| s.to_string())
+}
+
 /// What was asked of a BMC lately, for programs.
 pub(crate) fn log_json(bmc: &Bmc) -> Value {
     json!({
@@ -152,4 +183,56 @@ pub(crate) fn log(bmc: &Bmc, width: Option<u16>) -> String {
     let row =
         |e: &BmcExchange| vec![cell(words::seconds(e.at.as_ref())), cell(e.times.to_string()), cell(e.text.clone())];
     table(width, &columns, bmc.exchanges.iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use farrier_proto::v1::EventSeverity;
+
+    use super::*;
+
+    #[test]
+    fn what_a_bmc_has_seen_is_a_table_with_the_newest_first() {
+        let event = |id: &str, seconds: Option<i64>, severity: EventSeverity, text: &str| BmcEvent {
+            id: id.to_owned(),
+            at: seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+            severity: severity.into(),
+            text: text.to_owned(),
+        };
+        let log = ListBmcEventsResponse {
+            events: vec![
+                event("12", Some(1_700_000_000), EventSeverity::Critical, "a fan stopped"),
+                event("11", None, EventSeverity::Unspecified, "Memory, sensor 0x12: Parity"),
+            ],
+            more: true,
+            log: "SEL".to_owned(),
+        };
+        expect![[r#"
+            AT (BMC)              ID  SEVERITY  WHAT
+            2023-11-14T22:13:20Z  12  critical  a fan stopped
+            -                     11  -         Memory, sensor 0x12: Parity"#]]
+        .assert_eq(&events(&log, Some(80)));
+        expect![[r#"
+            {
+              "events": [
+                {
+                  "at": "2023-11-14T22:13:20Z",
+                  "id": "12",
+                  "severity": "critical",
+                  "text": "a fan stopped"
+                },
+                {
+                  "at": null,
+                  "id": "11",
+                  "severity": null,
+                  "text": "Memory, sensor 0x12: Parity"
+                }
+              ],
+              "log": "SEL",
+              "more": true
+            }
+        "#]]
+        .assert_eq(&format!("{:#}\n", events_json(&log)));
+    }
 }

@@ -263,6 +263,10 @@ impl RackService for Driver {
         answer(rack::ChangeBmcPasswordResponse { changed: true })
     }
 
+    async fn get_bmc_events(&self, _: Request<rack::GetBmcEventsRequest>) -> Answer<rack::GetBmcEventsResponse> {
+        answer(rack::GetBmcEventsResponse::default())
+    }
+
     async fn reset_bmc(&self, _: Request<rack::ResetBmcRequest>) -> Answer<rack::ResetBmcResponse> {
         answer(rack::ResetBmcResponse {})
     }

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use farrier_common::words;
 use tokio::sync::watch;
 
-use crate::truth::{Fact, Truth};
+use crate::{
+    event_log::EventLog,
+    truth::{Fact, Truth},
+};
 
 words! {
     /// Where a boot override sends the firmware.
@@ -82,6 +85,7 @@ struct Inner {
     boot: Mutex<Boot>,
     power: watch::Sender<Power>,
     truth: Arc<Truth>,
+    log: Mutex<EventLog>,
 }
 
 #[derive(Debug, Default)]
@@ -95,13 +99,18 @@ impl Chassis {
     #[must_use]
     pub fn new(truth: Arc<Truth>) -> Self {
         let power = Power { on: false, edges: 0, cause: Cause::Birth, boot: None, soft_requests: 0 };
-        Self(Arc::new(Inner { boot: Mutex::default(), power: watch::Sender::new(power), truth }))
+        Self(Arc::new(Inner { boot: Mutex::default(), power: watch::Sender::new(power), truth, log: Mutex::default() }))
     }
 
     /// The machine's counters.
     #[must_use]
     pub fn truth(&self) -> &Arc<Truth> {
         &self.0.truth
+    }
+
+    /// What the BMC has logged, whichever face shows it.
+    pub fn log(&self) -> MutexGuard<'_, EventLog> {
+        self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Is it on?

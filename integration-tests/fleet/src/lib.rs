@@ -11,6 +11,7 @@ pub mod dice;
 pub mod disk;
 pub mod drive;
 pub mod emulated;
+pub mod event_log;
 pub mod fault_plan;
 pub mod http;
 pub mod ipmi;

@@ -4,6 +4,8 @@
 
 #[path = "support/bmc.rs"]
 mod bmc;
+#[path = "bmc_redfish/events.rs"]
+mod events;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},

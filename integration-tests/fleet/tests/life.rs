@@ -110,6 +110,14 @@ fn passwords(site: &Site, members: &[Member], names: &[String], by: By) -> anyho
         let (refused, locked) = (member.truth.of(Fact::LoginRefused), member.truth.of(Fact::Lockout));
         // A poll that was under way may have had the old password.
         ensure!(refused <= 1 && locked == 0, "{vendor}: {:?}", member.truth.snapshot());
+        ensure!(endpoint["facts"]["capabilities"].to_string().contains("event-log"), "{endpoint}");
+        let record = [0, 0, 2, 0, 0, 0, 0, 0x20, 0, 4, 0x0c, 0x12, 0x6f, 1, 0xff, 0xff];
+        let id = member.chassis.log().add(record, 1_700_000_000).context("room in the log")?;
+        let log = site.admin.json(&["bmc", "events", name, "--limit", "1"])?;
+        ensure!(
+            word(&log["events"][0], "id") == id.to_string() && word(&log["events"][0], "at").starts_with("2023-11-14"),
+            "{log}"
+        );
         println!("{speaks}, {vendor}: {}", word(&endpoint["facts"], "because"));
     }
     Ok(())

@@ -188,6 +188,10 @@ fn the_service_validator_finds_nothing() {
     let schemas = schemas();
     for_each_vendor(50, |vendor, bmc| {
         let logs = tempfile::tempdir().unwrap();
+        bmc.chassis
+            .log()
+            .add([0, 0, 2, 0, 0, 0, 0, 0x20, 0, 4, 0x0c, 0x12, 0x6f, 1, 0xff, 0xff], 1_700_000_000)
+            .unwrap();
         let mut command = script("rf_service_validator");
         command.args(["-u", &bmc.admin.0, "-p", &bmc.admin.1, "-r", &bmc.url, "--skipschema", "--schema_directory"]);
         command.arg(&schemas).arg("--logdir").arg(logs.path());

@@ -8,6 +8,7 @@ use farrier_common::{
 use super::{
     BmcError, Probe,
     account::{Account, Ensured},
+    events::EventLog,
     ipmi::Ipmi,
     redfish::Redfish,
     webhook::{self, Hook},
@@ -83,6 +84,14 @@ impl Driver {
             Self::Ipmi(bmc) => bmc.reset().await,
             Self::Redfish(bmc) => bmc.reset().await,
             Self::Webhook(_) => webhook::cannot("a restart of a BMC"),
+        }
+    }
+
+    pub(super) async fn events(&self, limit: usize) -> Result<EventLog, BmcError> {
+        match self {
+            Self::Ipmi(bmc) => bmc.events(limit).await,
+            Self::Redfish(bmc) => bmc.events(limit).await,
+            Self::Webhook(_) => webhook::cannot("an event log"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! IPMI 2.0 over LAN.
 
+mod events;
 pub mod lanplus;
 
 use farrier_common::{
@@ -13,6 +14,7 @@ use self::lanplus::{Pace, Session, SessionError};
 use super::{
     BmcError, Capability, Login, Probe,
     account::{self, Account, Ensured},
+    events::EventLog,
     power::{self, Patience},
     remove, rotate,
 };
@@ -81,6 +83,10 @@ impl Ipmi {
         }
     }
 
+    pub(super) async fn events(&self, limit: usize) -> Result<EventLog, BmcError> {
+        events::newest(&self.login, self.pace, limit).await
+    }
+
     pub(super) async fn remove_account(&self, username: &str) -> Result<bool, BmcError> {
         remove::remove(&self.login, self.pace, username).await
     }
@@ -101,10 +107,12 @@ pub async fn probe(login: &Login, pace: Pace) -> Result<Probe, BmcError> {
     let cipher_suite = session.suite().number();
     session.close().await;
     let (id, power) = asked?;
+    let mut capabilities = vec![Capability::Power, Capability::BootOverride, Capability::Accounts];
+    capabilities.extend(id.sel_device_support.then_some(Capability::EventLog));
     Ok(Probe {
         firmware_version: format!("{}.{:02}", id.major_fw_revision, id.minor_fw_revision),
         power: Some(power),
-        capabilities: vec![Capability::Power, Capability::BootOverride, Capability::Accounts],
+        capabilities,
         identity: super::Identity::Ipmi(Identity {
             manufacturer_id: id.manufacturer_id & 0x000f_ffff,
             product_id: id.product_id.into(),

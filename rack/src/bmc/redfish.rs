@@ -7,6 +7,7 @@ mod accounts;
 mod boot;
 mod client;
 mod document;
+mod events;
 pub mod http;
 mod power;
 mod problem;
@@ -28,6 +29,7 @@ use self::{
 use super::{
     BmcError, Capability, Login, Probe,
     account::{Account, Ensured},
+    events::EventLog,
     power::Patience,
 };
 use crate::crash::Crash;
@@ -107,13 +109,16 @@ impl Redfish {
     async fn told(&self, client: &mut Client<'_>) -> Result<Probe, BmcError> {
         let system = system::read(client, &self.https.system).await?;
         let mut capabilities = vec![Capability::Inventory];
+        let manager = self.manager(client, &system).await;
+        let logs = |owner: &document::Document| owner.optional_link("/LogServices").is_some();
         let offered = [
             (system.at("/Actions/#ComputerSystem.Reset/target").is_some(), Capability::Power),
             (system.at("/Boot").is_some(), Capability::BootOverride),
             (client.root.at("/AccountService").is_some(), Capability::Accounts),
+            (logs(&system) || manager.as_ref().is_some_and(logs), Capability::EventLog),
         ];
         capabilities.extend(offered.iter().filter(|(is, _)| *is).map(|(_, capability)| *capability));
-        let firmware_version = self.firmware(client, &system).await;
+        let firmware_version = manager.map(|m| m.shown("/FirmwareVersion")).unwrap_or_default();
         let certificate =
             client.certificate().ok_or_else(|| BmcError::Nonsense("it answers without a certificate".to_owned()))?;
         let model = format!("{} {}", system.shown("/Manufacturer"), system.shown("/Model")).trim().to_owned();
@@ -133,10 +138,13 @@ impl Redfish {
         })
     }
 
-    /// Version of the BMC's own firmware; empty if it cannot be told. That is no reason to fail.
-    async fn firmware(&self, client: &mut Client<'_>, system: &document::Document) -> String {
-        let Some(manager) = system.optional_link("/Links/ManagedBy/0") else { return String::new() };
-        client.get(&manager).await.map(|m| m.shown("/FirmwareVersion")).unwrap_or_default()
+    /// The BMC itself; `None` if it cannot be told. That is no reason to fail.
+    async fn manager(&self, client: &mut Client<'_>, system: &document::Document) -> Option<document::Document> {
+        client.get(&system.optional_link("/Links/ManagedBy/0")?).await.ok()
+    }
+
+    pub(super) async fn events(&self, limit: usize) -> Result<EventLog, BmcError> {
+        logged_in!(self, client => events::newest(&mut client, &self.https.system, limit).await)
     }
 
     pub(super) async fn power(&self) -> Result<PowerState, BmcError> {

@@ -1,19 +1,22 @@
 //! `farrier.v1.Bmcs`.
 
-use farrier_proto::v1::{self, bmcs_server::Bmcs};
+use farrier_proto::{
+    convert::severity_to_wire,
+    v1::{self, bmcs_server::Bmcs},
+};
 use tonic::Request;
 
 use super::{
     Api,
     calls::{Answer, BMC, SHORT},
     machines::{
-        parse::{bmc_update, why},
+        parse::{bmc_update, events_limit, why},
         render::endpoint,
     },
     words::time_to_wire,
 };
 use crate::{
-    domain::bmc::{Exchange, Rotation},
+    domain::bmc::{BmcEvent, EventLog, Exchange, Rotation},
     store::MachineView,
 };
 
@@ -67,6 +70,13 @@ impl Bmcs for Api {
         Ok(v1::RevealBmcPasswordResponse { username, password: password.expose().clone() }.into())
     }
 
+    async fn list_bmc_events(&self, request: Request<v1::ListBmcEventsRequest>) -> Answer<v1::ListBmcEventsResponse> {
+        self.query(BMC, request, |app, user, q| async move {
+            Ok(event_log(app.bmc_events(&user, &q.machine, events_limit(q.limit)?).await?))
+        })
+        .await
+    }
+
     async fn reset_bmc(&self, request: Request<v1::BmcVerbRequest>) -> Answer<v1::Bmc> {
         self.mutate(("ResetBmc", BMC), request, bmc, |app, ask, q| async move {
             app.bmc_reset(&ask, &q.machine, &why(&ask, &q.comment)?).await
@@ -84,6 +94,16 @@ fn bmc(view: &MachineView) -> v1::Bmc {
         rotation: bmc.and_then(|b| b.rotation.as_ref()).map(rotation),
         exchanges: Vec::new(),
     }
+}
+
+fn event_log(log: EventLog) -> v1::ListBmcEventsResponse {
+    let event = |event: BmcEvent| v1::BmcEvent {
+        id: event.id,
+        at: event.at.map(time_to_wire),
+        severity: event.severity.map_or(0, |s| severity_to_wire(s).into()),
+        text: event.text,
+    };
+    v1::ListBmcEventsResponse { events: log.events.into_iter().map(event).collect(), more: log.more, log: log.name }
 }
 
 fn account(view: &MachineView) -> v1::RevealBmcPasswordResponse {

@@ -3,7 +3,12 @@
 use std::net::Ipv4Addr;
 
 use chrono::TimeDelta;
-use farrier_common::{clock::Timestamp, hardware::BmcProtocol, tls::Fingerprint, webhook::Webhook};
+use farrier_common::{
+    clock::Timestamp,
+    hardware::{BmcProtocol, EventSeverity},
+    tls::Fingerprint,
+    webhook::Webhook,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result, observation::Trouble, spelled};
@@ -89,6 +94,30 @@ pub struct BmcFacts {
     pub cipher_suite: u8,
     /// Redfish: the vendor rules that are applied.
     pub rules: Vec<String>,
+}
+
+/// The newest entries of a BMC's own event log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventLog {
+    /// The newest first.
+    pub events: Vec<BmcEvent>,
+    /// There are older ones.
+    pub more: bool,
+    /// What the BMC calls it.
+    pub name: String,
+}
+
+/// What a BMC has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BmcEvent {
+    /// The BMC's own.
+    pub id: String,
+    /// When, by the BMC's clock; `None`: it does not say.
+    pub at: Option<Timestamp>,
+    /// How bad; `None`: it does not say.
+    pub severity: Option<EventSeverity>,
+    /// What.
+    pub text: String,
 }
 
 /// What somebody wants to be another in how a BMC is reached; what is `None` stays.

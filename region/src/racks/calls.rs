@@ -9,13 +9,13 @@ use farrier_common::{
     secret::Secret,
     tls::Fingerprint,
 };
-use farrier_proto::{convert, rack};
+use farrier_proto::{convert, rack, v1};
 use tonic::{Code, Response, Status};
 
 use super::{Client, Racks, dial::trouble, permanent, transient};
 use crate::{
     domain::{
-        bmc::{self, Bmc, BmcFacts, Exchange},
+        bmc::{self, Bmc, BmcEvent, BmcFacts, EventLog, Exchange},
         machine::Machine,
         observation::{Trouble, TroubleKind},
     },
@@ -166,6 +166,18 @@ impl Racks {
         let secrets = vec![seal(previous_purpose(m), &bmc.password), seal(own_purpose(m), password.expose())];
         self.try_once(m, "change the password", bmc, &ask).await?;
         Ok(Extra { secrets, forget: vec![pending_purpose(m)], ..Extra::default() })
+    }
+
+    /// The newest entries of the BMC's own event log.
+    ///
+    /// # Errors
+    /// The rack or the BMC does not answer, or refuses, or has none.
+    pub async fn bmc_events(&self, m: &Machine, limit: u32) -> Result<EventLog, Trouble> {
+        let ask = |mut c: Client, bmc: rack::Bmc| async move {
+            c.get_bmc_events(rack::GetBmcEventsRequest { bmc: Some(bmc), limit }).await
+        };
+        let told = self.call(m, "read the event log", ask).await?;
+        Ok(EventLog { events: told.events.into_iter().map(event).collect(), more: told.more, name: told.log })
     }
 
     /// Starts the BMC itself anew.
@@ -399,6 +411,12 @@ fn probed(r: rack::ProbeBmcResponse, observed_at: Timestamp) -> Result<Probed, T
     );
     let facts = BmcFacts { vendor: redfish.vendor, product: redfish.product, rules: redfish.rules, ..facts };
     Ok(Probed { protocol, power, certificate: Some(certificate), facts, text })
+}
+
+fn event(event: v1::BmcEvent) -> BmcEvent {
+    let v1::BmcEvent { id, at, severity, text } = event;
+    let at = at.and_then(|at| Timestamp::from_timestamp(at.seconds, 0));
+    BmcEvent { id, at, severity: convert::severity_from_wire(severity), text }
 }
 
 fn rack_of(m: &Machine) -> Result<RackId, Trouble> {

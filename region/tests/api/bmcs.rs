@@ -179,3 +179,27 @@ async fn a_probe_is_remembered_with_its_age() {
     assert_eq!(endpoint.certificate_sha256, "ab".repeat(32));
     assert_eq!((seen.exchanges.len(), seen.exchanges[0].text.as_str()), (1, "log in: answered"));
 }
+
+#[tokio::test]
+async fn an_admin_reads_what_a_bmc_has_seen() {
+    let (site, _rack, orders) = ready().await;
+    let mut bmcs = Bmcs::new(site.channel.clone());
+    let ask = |limit| v1::ListBmcEventsRequest { machine: "m1".to_owned(), limit };
+    let ulf = site.user("ulf", v1::Role::User).await;
+    refused(bmcs.list_bmc_events(by(&ulf, ask(0))).await, Code::PermissionDenied);
+    for wrong in [-1, 501] {
+        let status = refused(bmcs.list_bmc_events(by(&site.admin, ask(wrong))).await, Code::InvalidArgument);
+        assert!(status.message().starts_with("limit: must be 0 to 500"), "{status:?}");
+    }
+    let event = v1::BmcEvent {
+        id: "7".to_owned(),
+        at: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
+        severity: v1::EventSeverity::Critical.into(),
+        text: "a fan stopped".to_owned(),
+    };
+    let told = rack::GetBmcEventsResponse { events: vec![event.clone()], more: true, log: "SEL".to_owned() };
+    orders.answer("GetBmcEvents", &told);
+    let log = bmcs.list_bmc_events(by(&site.admin, ask(0))).await.unwrap().into_inner();
+    assert_eq!(log, v1::ListBmcEventsResponse { events: vec![event], more: true, log: "SEL".to_owned() });
+    assert_eq!(orders.count("GetBmcEvents"), 1);
+}

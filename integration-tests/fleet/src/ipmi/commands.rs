@@ -3,6 +3,7 @@
 mod channel;
 mod chassis;
 mod global;
+mod sel;
 mod storage;
 mod system;
 mod users;
@@ -32,6 +33,7 @@ pub(super) mod code {
     pub(in crate::ipmi) const ACCESS_MODE: u8 = 0x83;
     pub(in crate::ipmi) const NO_SESSION: u8 = 0x87;
     pub(in crate::ipmi) const INVALID_COMMAND: u8 = 0xc1;
+    pub(in crate::ipmi) const SPACE: u8 = 0xc4;
     pub(in crate::ipmi) const LENGTH: u8 = 0xc7;
     pub(in crate::ipmi) const RANGE: u8 = 0xc9;
     pub(in crate::ipmi) const NOT_PRESENT: u8 = 0xcb;
@@ -95,11 +97,13 @@ const COMMANDS: &[(u8, u8, Privilege, Run)] = &[
     (STORAGE, 0x20, Privilege::User, storage::sdr_info),
     (STORAGE, 0x22, Privilege::User, storage::reserve),
     (STORAGE, 0x23, Privilege::User, storage::sdr_read),
-    (STORAGE, 0x40, Privilege::User, storage::sel_info),
-    (STORAGE, 0x41, Privilege::User, storage::sel_allocation),
+    (STORAGE, 0x40, Privilege::User, sel::info),
+    (STORAGE, 0x41, Privilege::User, sel::allocation),
     (STORAGE, 0x42, Privilege::User, storage::reserve),
-    (STORAGE, 0x43, Privilege::User, storage::sel_read),
-    (STORAGE, 0x47, Privilege::Operator, storage::sel_clear),
+    (STORAGE, 0x43, Privilege::User, sel::read),
+    (STORAGE, 0x44, Privilege::Operator, sel::add),
+    (STORAGE, 0x46, Privilege::Operator, sel::delete),
+    (STORAGE, 0x47, Privilege::Operator, sel::clear),
     (TRANSPORT, 0x01, Privilege::Administrator, channel::set_lan),
     (TRANSPORT, 0x02, Privilege::Operator, channel::get_lan),
 ];

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod hardware;
+mod logs;
 mod service;
 
 use chrono::SecondsFormat;
@@ -35,6 +36,10 @@ pub(super) fn render(face: &Redfish, target: Target<'_>, now: Now) -> Option<Val
         Kind::Bios => hardware::bios(face),
         Kind::BiosSettings => hardware::bios_settings(face),
         Kind::SecureBoot => hardware::secure_boot(face),
+        Kind::LogServices => logs::services(face),
+        Kind::LogService => logs::service(face),
+        Kind::LogEntries => logs::entries(face),
+        Kind::LogEntry => logs::entry(face, target.id)?,
         Kind::Managers => members("ManagerCollection", "Managers", &[manager_uri(face)]),
         Kind::Manager => hardware::manager(face),
         Kind::ManagerResetInfo => hardware::reset_info(&manager_uri(face), &face.quirks.reset.manager),

@@ -38,6 +38,8 @@ pub struct Quirks {
     pub reset: ResetRules,
     /// Sessions.
     pub sessions: SessionRules,
+    /// Where the event log is.
+    pub log: LogRules,
     /// Default attributes of the BIOS.
     pub bios: BTreeMap<String, Value>,
     /// How a change of BIOS attributes is answered.
@@ -45,6 +47,29 @@ pub struct Quirks {
     /// Paths without a slash at the end are redirected to those with one.
     #[serde(default)]
     pub redirects: bool,
+}
+
+/// Where the event log is, and how it is shown.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogRules {
+    /// Whose log service it is.
+    pub owner: LogOwner,
+    /// Last part of the log service's URI.
+    pub id: String,
+    /// The collection names its entries, and does not hold them.
+    #[serde(default)]
+    pub only_links: bool,
+}
+
+/// Whose log service it is.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogOwner {
+    /// The system's.
+    System,
+    /// The manager's.
+    Manager,
 }
 
 /// How accounts are made and changed.

@@ -3,7 +3,7 @@
 use hyper::Method;
 use serde::Deserialize;
 
-use super::quirks::{Creation, Quirks};
+use super::quirks::{Creation, LogOwner, Quirks};
 
 /// What a URI names.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -41,6 +41,14 @@ pub enum Kind {
     SecureBoot,
     /// The action `SecureBoot.ResetKeys`.
     SecureBootKeys,
+    /// The log services, of the system or of the manager.
+    LogServices,
+    /// The one log service.
+    LogService,
+    /// What it has logged.
+    LogEntries,
+    /// One of these.
+    LogEntry,
     /// The managers.
     Managers,
     /// The one manager, which is the BMC.
@@ -185,6 +193,7 @@ fn system<'a>(rest: &[&'a str], quirks: &Quirks) -> Option<(Kind, &'a str)> {
         ["Bios", "Actions", "Bios.ResetBios"] => Some((Kind::BiosReset, id)),
         ["SecureBoot"] => Some((Kind::SecureBoot, id)),
         ["SecureBoot", "Actions", "SecureBoot.ResetKeys"] => Some((Kind::SecureBootKeys, id)),
+        ["LogServices", rest @ ..] if quirks.log.owner == LogOwner::System => logs(rest, quirks),
         _ => None,
     }
 }
@@ -201,6 +210,17 @@ fn manager<'a>(rest: &[&'a str], quirks: &Quirks) -> Option<(Kind, &'a str)> {
         ["EthernetInterfaces"] => Some((Kind::ManagerInterfaces, id)),
         ["EthernetInterfaces", nic @ "1"] => Some((Kind::ManagerInterface, nic)),
         ["NetworkProtocol"] => Some((Kind::NetworkProtocol, id)),
+        ["LogServices", rest @ ..] if quirks.log.owner == LogOwner::Manager => logs(rest, quirks),
+        _ => None,
+    }
+}
+
+fn logs<'a>(rest: &[&'a str], quirks: &Quirks) -> Option<(Kind, &'a str)> {
+    match rest {
+        [] => Some((Kind::LogServices, "")),
+        [id] if *id == quirks.log.id => Some((Kind::LogService, id)),
+        [id, "Entries"] if *id == quirks.log.id => Some((Kind::LogEntries, id)),
+        [id, "Entries", entry] if *id == quirks.log.id => Some((Kind::LogEntry, entry)),
         _ => None,
     }
 }
@@ -235,6 +255,10 @@ pub(super) fn allowed(kind: Kind, quirks: &Quirks) -> &'static [Method] {
         | Kind::SystemInterfaces
         | Kind::SystemInterface
         | Kind::Bios
+        | Kind::LogServices
+        | Kind::LogService
+        | Kind::LogEntries
+        | Kind::LogEntry
         | Kind::Managers
         | Kind::Manager
         | Kind::ManagerResetInfo

@@ -69,6 +69,10 @@ impl Redfish {
             | Kind::SystemInterfaces
             | Kind::SystemInterface
             | Kind::Bios
+            | Kind::LogServices
+            | Kind::LogService
+            | Kind::LogEntries
+            | Kind::LogEntry
             | Kind::Managers
             | Kind::Manager
             | Kind::ManagerResetInfo

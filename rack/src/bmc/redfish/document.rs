@@ -35,6 +35,11 @@ impl Document {
         Ok(Self { path: path.to_owned(), etag, value })
     }
 
+    /// A resource that came inside another.
+    pub(super) fn inside(path: &str, value: &Value) -> Self {
+        Self { path: path.to_owned(), etag: None, value: value.clone() }
+    }
+
     /// The value at a JSON pointer; `None` also if it is null.
     pub(super) fn at(&self, pointer: &str) -> Option<&Value> {
         self.value.pointer(pointer).filter(|v| !v.is_null())

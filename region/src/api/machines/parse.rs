@@ -25,6 +25,8 @@ const MOST_LABELS: usize = 64;
 const MOST_KEY: usize = 63;
 const MOST_VALUE: usize = 256;
 const MOST_SERIAL: usize = 128;
+const EVENTS: u32 = 50;
+const MOST_EVENTS: u32 = 500;
 const TIMELINE: usize = 100;
 const MOST_TIMELINE: usize = 1000;
 
@@ -178,6 +180,15 @@ pub(super) fn power(number: i32) -> Result<Power> {
         Ok(v1::PowerAction::Unspecified) | Err(_) => {
             Err(unknown("action", PowerAction::ALL.iter().map(|a| a.as_str()).chain(["query"])))
         }
+    }
+}
+
+/// So many entries of a BMC's event log.
+pub(in crate::api) fn events_limit(number: i32) -> Result<u32> {
+    match u32::try_from(number) {
+        Ok(0) => Ok(EVENTS),
+        Ok(limit) if limit <= MOST_EVENTS => Ok(limit),
+        Ok(_) | Err(_) => Err(Error::invalid("limit", format!("must be 0 to {MOST_EVENTS}"))),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         Error, Result,
         advance::Change,
-        bmc::{Bmc, BmcUpdate, Exchange, PASSWORD},
+        bmc::{Bmc, BmcUpdate, EventLog, Exchange, PASSWORD},
         lifecycle::Class,
         machine::Machine,
         user::{Role, User},
@@ -94,6 +94,18 @@ impl App {
             Ok((change, self.given_password(m, password)))
         })
         .await
+    }
+
+    /// Asks a machine's BMC now for the newest `limit` entries of its own event log.
+    ///
+    /// # Errors
+    /// Not an admin; no BMC is known; rack or BMC do not answer; the BMC has none.
+    pub async fn bmc_events(&self, user: &User, which: &str, limit: u32) -> Result<EventLog> {
+        super::super::context::needs(user, Role::Admin, "read the event logs of BMCs")?;
+        let m = self.machine_get(user, which).await?.machine;
+        reachable(&m)?;
+        more_than_power(&m, "an event log", "")?;
+        self.racks.bmc_events(&m, limit).await.map_err(error)
     }
 
     /// Has the password of our account on a machine's BMC changed; the engine does it.

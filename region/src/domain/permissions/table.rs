@@ -23,6 +23,7 @@ pub const CALLS: &[Call] = &[
     reads  ("Audit",      "ListAuditEntries",          ADMIN),
 
     reads  ("Bmcs",       "GetBmc",                    Seen),
+    reads  ("Bmcs",       "ListBmcEvents",             ADMIN),
     changes("Bmcs",       "ProbeBmc",                  ADMIN),
     changes("Bmcs",       "RotateBmcPassword",         ADMIN),
     changes("Bmcs",       "RevealBmcPassword",         ADMIN),

@@ -1,9 +1,9 @@
-//! FRU, SEL and SDR repository (IPMI 2.0 sections 31, 33 and 34): a small inventory, one record, and nothing ever logged.
+//! FRU and SDR repository (IPMI 2.0 sections 33 and 34): a small inventory, and one record.
 
 use super::{Answer, Call, code};
 use crate::ipmi::server::Server;
 
-/// Version 1.5 of the SEL and SDR commands, in BCD with its digits swapped.
+/// Version 1.5 of the SDR commands, in BCD with its digits swapped.
 const VERSION: u8 = 0x51;
 const FREE: u16 = 0x2000;
 /// A time stamp that was never set.
@@ -56,31 +56,6 @@ pub(super) fn sdr_read(_: &mut Server, call: &Call<'_>) -> Answer {
     }
     let rest = LOCATOR.get(usize::from(offset)..).ok_or(code::RANGE)?;
     Ok([&LAST[..], &rest[..usize::from(count).min(rest.len())]].concat())
-}
-
-/// Get SEL Entry: there is none.
-pub(super) fn sel_read(_: &mut Server, _: &Call<'_>) -> Answer {
-    Err(code::NOT_PRESENT)
-}
-
-/// Get SEL Info: empty.
-pub(super) fn sel_info(_: &mut Server, _: &Call<'_>) -> Answer {
-    Ok([&[VERSION, 0, 0][..], &FREE.to_le_bytes(), &NEVER, &NEVER, &[0x03]].concat())
-}
-
-/// Get SEL Allocation Info: units of sixteen bytes, all free.
-pub(super) fn sel_allocation(_: &mut Server, _: &Call<'_>) -> Answer {
-    let units = (FREE / 16).to_le_bytes();
-    Ok([&units[..], &[16, 0], &units, &units, &[1]].concat())
-}
-
-/// Clear SEL: is done at once.
-pub(super) fn sel_clear(_: &mut Server, call: &Call<'_>) -> Answer {
-    match call.data {
-        [_, _, b'C', b'L', b'R', 0x00 | 0xaa, ..] => Ok(vec![1]),
-        [_, _, _, _, _, _, ..] => Err(code::INVALID_FIELD),
-        _ => Err(code::LENGTH),
-    }
 }
 
 /// The inventory in the form of IPMI's FRU storage definition 1.0.

@@ -2,8 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Redfish, chassis_uri, link, manager_uri, members, system_uri, well};
-use crate::redfish::{boot, quirks::ResetRules};
+use super::{Redfish, chassis_uri, link, logs, manager_uri, members, system_uri, well};
+use crate::redfish::{
+    boot,
+    quirks::{LogOwner, ResetRules},
+};
 
 pub(super) fn system(face: &Redfish) -> Value {
     let uri = system_uri(face);
@@ -31,6 +34,9 @@ pub(super) fn system(face: &Redfish) -> Value {
         "Links": {"Chassis": [link(&chassis_uri(face))], "ManagedBy": [link(&manager_uri(face))]},
         "Actions": {"#ComputerSystem.Reset": reset_action(&uri, "ComputerSystem.Reset", &face.quirks.reset, false)},
     });
+    if face.quirks.log.owner == LogOwner::System {
+        document["LogServices"] = link(&logs::services_uri(face));
+    }
     if face.quirks.boot.via_settings {
         document["@Redfish.Settings"] = settings(&format!("{uri}/Settings"));
     }
@@ -177,7 +183,7 @@ pub(super) fn secure_boot(face: &Redfish) -> Value {
 
 pub(super) fn manager(face: &Redfish) -> Value {
     let uri = manager_uri(face);
-    json!({
+    let mut document = json!({
         "@odata.id": uri,
         "@odata.type": "#Manager.v1_19_0.Manager",
         "Id": face.quirks.manager_id,
@@ -197,7 +203,11 @@ pub(super) fn manager(face: &Redfish) -> Value {
             "ManagerForChassis": [link(&chassis_uri(face))],
         },
         "Actions": {"#Manager.Reset": reset_action(&uri, "Manager.Reset", &face.quirks.reset, true)},
-    })
+    });
+    if face.quirks.log.owner == LogOwner::Manager {
+        document["LogServices"] = link(&logs::services_uri(face));
+    }
+    document
 }
 
 pub(super) fn manager_interfaces(face: &Redfish) -> Value {
