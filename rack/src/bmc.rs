@@ -14,6 +14,7 @@ pub mod power;
 pub mod redfish;
 mod remove;
 mod rotate;
+pub mod settings;
 pub mod webhook;
 
 use std::net::SocketAddrV4;
@@ -38,6 +39,7 @@ use self::{
     },
     power::Patience,
     redfish::{Https, Redfish, http::Limits, trust::Authorities},
+    settings::{Settings, Wanted},
     webhook::Hook,
 };
 
@@ -147,6 +149,10 @@ words! {
         Accounts = "accounts",
         /// Telling what machine it is in.
         Inventory = "inventory",
+        /// Settings of the BIOS.
+        BiosSettings = "bios-settings",
+        /// Switching UEFI Secure Boot on and off.
+        SecureBoot = "secure-boot",
         /// Telling what it has seen happen to the hardware.
         EventLog = "event-log",
     }
@@ -345,6 +351,25 @@ impl Bmcs {
     pub async fn events(&self, login: &Login, limit: usize) -> Result<EventLog, BmcError> {
         let (turn, bmc) = self.enter(login, Class::Inventory).await?;
         turn.end(bmc.events(limit).await)
+    }
+
+    /// Reads the settings of the machine's firmware.
+    ///
+    /// # Errors
+    /// See [`BmcError`]; `Unsupported` if the BMC offers none.
+    pub async fn settings(&self, login: &Login) -> Result<Settings, BmcError> {
+        let (turn, bmc) = self.enter(login, Class::Inventory).await?;
+        turn.end(bmc.settings().await)
+    }
+
+    /// Sets them, from the machine's next start on; answers when the BMC tells them back.
+    ///
+    /// # Errors
+    /// See [`BmcError`]; `Rejected` if there is no such setting or it cannot be so, and then nothing is written; `NotConfirmed` if
+    /// the BMC accepts and does not tell it back.
+    pub async fn set_settings(&self, login: &Login, wanted: &Wanted) -> Result<(), BmcError> {
+        let (turn, bmc) = self.enter(login, Class::Lifecycle).await?;
+        turn.end(bmc.set_settings(wanted).await)
     }
 
     /// Starts the BMC itself anew; answers when it has taken the command.

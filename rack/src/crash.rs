@@ -68,6 +68,10 @@ words! {
         /// A command of the region.
         GetBmcEvents = "get-bmc-events",
         /// A command of the region.
+        GetBiosSettings = "get-bios-settings",
+        /// A command of the region.
+        SetBiosSettings = "set-bios-settings",
+        /// A command of the region.
         ResetBmc = "reset-bmc",
         /// A command of the region.
         SoftOff = "soft-off",
@@ -111,6 +115,8 @@ impl Point {
                 Work::RemoveBmcAccount,
                 Work::ChangeBmcPassword,
                 Work::GetBmcEvents,
+                Work::GetBiosSettings,
+                Work::SetBiosSettings,
                 Work::ResetBmc,
                 Work::SoftOff,
             ],

@@ -3,6 +3,7 @@
 mod convert;
 mod events;
 mod server;
+mod settings;
 mod status;
 
 use std::{future::Future, time::Duration};
@@ -281,6 +282,28 @@ impl RackService for Service {
         let bmcs = self.bmcs.clone();
         let log = self.on_bmc(Work::GetBmcEvents, async move { bmcs.events(&login, limit).await }).await?;
         Ok(Response::new(events::response(log)))
+    }
+
+    async fn get_bios_settings(
+        &self,
+        request: Request<proto::GetBiosSettingsRequest>,
+    ) -> Result<Response<proto::GetBiosSettingsResponse>, Status> {
+        let login = request.into_inner().bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        let read = self.on_bmc(Work::GetBiosSettings, async move { bmcs.settings(&login).await }).await?;
+        Ok(Response::new(settings::response(read)))
+    }
+
+    async fn set_bios_settings(
+        &self,
+        request: Request<proto::SetBiosSettingsRequest>,
+    ) -> Result<Response<proto::SetBiosSettingsResponse>, Status> {
+        let request = request.into_inner();
+        let wanted = settings::wanted(request.attributes, request.secure_boot);
+        let login = request.bmc.checked("bmc")?;
+        let bmcs = self.bmcs.clone();
+        self.on_bmc(Work::SetBiosSettings, async move { bmcs.set_settings(&login, &wanted).await }).await?;
+        Ok(Response::new(proto::SetBiosSettingsResponse {}))
     }
 
     async fn reset_bmc(

@@ -3,6 +3,7 @@
 pub mod advance;
 pub mod ageing;
 pub mod allocation;
+pub mod bios;
 pub mod bmc;
 pub mod boot_stages;
 pub mod decide;

@@ -6,6 +6,7 @@
 mod calls;
 mod dial;
 mod exchanges;
+mod hardware;
 mod intents;
 mod sync;
 

@@ -1,13 +1,13 @@
 //! `farrier bmc`.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
 
 use farrier_common::{hardware::BmcProtocol, tls::Fingerprint};
 use farrier_proto::{
     convert,
     v1::{
-        Bmc, BmcVerbRequest, GetBmcRequest, ListBmcEventsRequest, RevealBmcPasswordResponse, SetBmcRequest,
-        bmcs_client::BmcsClient,
+        BiosSetting, Bmc, BmcVerbRequest, GetBiosSettingsRequest, GetBmcRequest, ListBmcEventsRequest,
+        RevealBmcPasswordResponse, SetBiosSettingsRequest, SetBmcRequest, bmcs_client::BmcsClient,
     },
 };
 use tokio::time::{Instant, sleep};
@@ -48,6 +48,16 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=500))]
         limit: i32,
     },
+    /// Ask a BMC now for the settings of the machine's firmware: BIOS attributes, secure boot.
+    Bios {
+        /// Id or name of the machine.
+        machine: String,
+        /// Only attributes whose names hold this text.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        name: String,
+    },
+    /// Set BIOS attributes and secure boot, from the machine's next start on.
+    SetBios(SetBiosArgs),
     /// Print the password of the account in use on a BMC; who asked and why is audited.
     Reveal {
         /// Id or name of the machine.
@@ -73,6 +83,46 @@ pub(crate) struct VerbArgs {
     /// Why, for the event log.
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
+}
+
+/// What the firmware is to be set to.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("setting").required(true).multiple(true))]
+pub(crate) struct SetBiosArgs {
+    /// Id or name of the machine.
+    machine: String,
+    /// A BIOS attribute by the vendor's name; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", group = "setting")]
+    attributes: Vec<Setting>,
+    /// UEFI Secure Boot.
+    #[arg(long, value_enum, group = "setting")]
+    secure_boot: Option<Switch>,
+    /// Why, for the event log, which names attributes and not their values.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    comment: String,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// A BIOS attribute as the command line gives it.
+#[derive(Clone, Debug)]
+struct Setting(String, String);
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = parts.ok_or_else(|| "is not NAME=VALUE".to_owned())?;
+        Ok(Self(name.to_owned(), value.to_owned()))
+    }
 }
 
 /// What is to be another.
@@ -183,6 +233,31 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<(), Error> {
             let older = if log.more { "; there are older ones, see --limit" } else { "" };
             app.out.note(&format!("{}: {} events, the newest first{older}", log.log, log.events.len()));
             app.out.answer(|| render::events_json(&log), || render::events(&log, app.out.width()))
+        }
+        Command::Bios { machine, name } => {
+            let request = GetBiosSettingsRequest { machine };
+            let asked = client.call(BMC, request, async |c, r| BmcsClient::new(c).get_bios_settings(r).await);
+            let mut settings = asked.await?;
+            let part = name.to_lowercase();
+            settings.attributes.retain(|a| a.name.to_lowercase().contains(&part));
+            app.out.answer(|| render::bios_json(&settings), || render::bios(&settings, app.out.width()))
+        }
+        Command::SetBios(args) => {
+            let request = SetBiosSettingsRequest {
+                options: options(),
+                machine: args.machine,
+                comment: args.comment,
+                attributes: args
+                    .attributes
+                    .into_iter()
+                    .map(|Setting(name, value)| BiosSetting { name, value })
+                    .collect(),
+                secure_boot: args.secure_boot.map(|s| matches!(s, Switch::On)),
+            };
+            let asked = client.call(BMC, request, async |c, r| BmcsClient::new(c).set_bios_settings(r).await);
+            let bmc = asked.await?;
+            app.out.note(&format!("set, from the next start of {} on", bmc.machine));
+            show(app, &bmc)
         }
         Command::Log { machine } => {
             let bmc = get(&client, machine).await?;

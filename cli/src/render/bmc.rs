@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use farrier_proto::{
     convert,
-    v1::{Bmc, BmcEndpoint, BmcEvent, BmcExchange, BmcFacts, BmcRotation, ListBmcEventsResponse},
+    v1::{
+        BiosAttribute, BiosSettings, Bmc, BmcEndpoint, BmcEvent, BmcExchange, BmcFacts, BmcRotation,
+        ListBmcEventsResponse,
+    },
 };
 use serde_json::{Value, json};
 
@@ -165,6 +168,36 @@ fn severity(event: &BmcEvent) -> Option<String> {
     convert::severity_from_wire(event.severity).map(|s| s.to_string())
 }
 
+/// Settings of the firmware, for programs.
+pub(crate) fn bios_json(settings: &BiosSettings) -> Value {
+    json!({
+        "attributes": settings.attributes.iter().map(|a| json!({
+            "name": a.name,
+            "value": a.value,
+            "pending": a.pending,
+        })).collect::<Vec<_>>(),
+        "secure_boot": settings.secure_boot.as_ref().map(|s| json!({
+            "enable": s.enable,
+            "enforced": s.enforced,
+            "mode": filled(&s.mode),
+        })),
+    })
+}
+
+/// Settings of the firmware: secure boot, then the attributes.
+pub(crate) fn bios(settings: &BiosSettings, width: Option<u16>) -> String {
+    let on = |on: bool| if on { "on" } else { "off" };
+    let secure_boot = settings.secure_boot.as_ref().map(|s| {
+        let enforced = s.enforced.map_or_else(String::new, |now| format!(" (at the last start: {})", on(now)));
+        let mode = filled(&s.mode).map_or_else(String::new, |mode| format!(", {mode}"));
+        format!("{}{enforced}{mode}", on(s.enable))
+    });
+    let head = Page::default().pair("Secure boot", secure_boot).text();
+    let columns = [("ATTRIBUTE", Fit::Whole), ("VALUE", Fit::Wraps), ("AFTER NEXT START", Fit::Wraps)];
+    let row = |a: &BiosAttribute| vec![cell(a.name.clone()), cell(a.value.clone()), cell(a.pending.clone())];
+    format!("{head}\n{}", table(width, &columns, settings.attributes.iter().map(row).collect()))
+}
+
 /// What was asked of a BMC lately, for programs.
 pub(crate) fn log_json(bmc: &Bmc) -> Value {
     json!({
@@ -188,7 +221,7 @@ pub(crate) fn log(bmc: &Bmc, width: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use farrier_proto::v1::EventSeverity;
+    use farrier_proto::v1::{EventSeverity, SecureBoot};
 
     use super::*;
 
@@ -234,5 +267,46 @@ mod tests {
             }
         "#]]
         .assert_eq(&format!("{:#}\n", events_json(&log)));
+    }
+
+    #[test]
+    fn settings_of_the_firmware_tell_what_will_be() {
+        let attribute = |name: &str, value: &str, pending: Option<&str>| BiosAttribute {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            pending: pending.map(str::to_owned),
+        };
+        let settings = BiosSettings {
+            attributes: vec![attribute("BootMode", "Bios", Some("Uefi")), attribute("QuietBoot", "true", None)],
+            secure_boot: Some(SecureBoot { enable: true, enforced: Some(false), mode: "UserMode".to_owned() }),
+        };
+        expect![[r#"
+            Secure boot:  on (at the last start: off), UserMode
+            ATTRIBUTE  VALUE  AFTER NEXT START
+            BootMode   Bios   Uefi
+            QuietBoot  true   -"#]]
+        .assert_eq(&bios(&settings, Some(80)));
+        expect![[r#"
+            {
+              "attributes": [
+                {
+                  "name": "BootMode",
+                  "pending": "Uefi",
+                  "value": "Bios"
+                },
+                {
+                  "name": "QuietBoot",
+                  "pending": null,
+                  "value": "true"
+                }
+              ],
+              "secure_boot": {
+                "enable": true,
+                "enforced": false,
+                "mode": "UserMode"
+              }
+            }
+        "#]]
+        .assert_eq(&format!("{:#}\n", bios_json(&settings)));
     }
 }

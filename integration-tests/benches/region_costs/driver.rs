@@ -267,6 +267,20 @@ impl RackService for Driver {
         answer(rack::GetBmcEventsResponse::default())
     }
 
+    async fn get_bios_settings(
+        &self,
+        _: Request<rack::GetBiosSettingsRequest>,
+    ) -> Answer<rack::GetBiosSettingsResponse> {
+        answer(rack::GetBiosSettingsResponse::default())
+    }
+
+    async fn set_bios_settings(
+        &self,
+        _: Request<rack::SetBiosSettingsRequest>,
+    ) -> Answer<rack::SetBiosSettingsResponse> {
+        answer(rack::SetBiosSettingsResponse {})
+    }
+
     async fn reset_bmc(&self, _: Request<rack::ResetBmcRequest>) -> Answer<rack::ResetBmcResponse> {
         answer(rack::ResetBmcResponse {})
     }

@@ -6,6 +6,8 @@
 mod bmc;
 #[path = "bmc_redfish/events.rs"]
 mod events;
+#[path = "bmc_redfish/settings.rs"]
+mod settings;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},

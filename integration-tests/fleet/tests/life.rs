@@ -118,8 +118,24 @@ fn passwords(site: &Site, members: &[Member], names: &[String], by: By) -> anyho
             word(&log["events"][0], "id") == id.to_string() && word(&log["events"][0], "at").starts_with("2023-11-14"),
             "{log}"
         );
+        firmware(site, name, by)?;
         println!("{speaks}, {vendor}: {}", word(&endpoint["facts"], "because"));
     }
+    Ok(())
+}
+
+/// Settings of the firmware are there by Redfish alone.
+fn firmware(site: &Site, name: &str, by: By) -> anyhow::Result<()> {
+    if by == By::Ipmi {
+        let (_, refused) = site.admin.refused(&["bmc", "bios", name])?;
+        ensure!(refused.contains("Redfish"), "{refused}");
+        return Ok(());
+    }
+    let told = || site.admin.json(&["bmc", "bios", name]);
+    ensure!(told()?["secure_boot"]["enable"] == false, "as delivered");
+    site.admin.run(&["bmc", "set-bios", name, "--secure-boot", "on"])?;
+    let after = told()?;
+    ensure!(after["secure_boot"]["enable"] == true && after["secure_boot"]["enforced"] == false, "{after}");
     Ok(())
 }
 

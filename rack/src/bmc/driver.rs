@@ -9,8 +9,9 @@ use super::{
     BmcError, Probe,
     account::{Account, Ensured},
     events::EventLog,
-    ipmi::Ipmi,
+    ipmi::{self, Ipmi},
     redfish::Redfish,
+    settings::{Settings, Wanted},
     webhook::{self, Hook},
 };
 
@@ -92,6 +93,22 @@ impl Driver {
             Self::Ipmi(bmc) => bmc.events(limit).await,
             Self::Redfish(bmc) => bmc.events(limit).await,
             Self::Webhook(_) => webhook::cannot("an event log"),
+        }
+    }
+
+    pub(super) async fn settings(&self) -> Result<Settings, BmcError> {
+        match self {
+            Self::Ipmi(_) => ipmi::cannot("settings of the firmware"),
+            Self::Redfish(bmc) => bmc.settings().await,
+            Self::Webhook(_) => webhook::cannot("settings of the firmware"),
+        }
+    }
+
+    pub(super) async fn set_settings(&self, wanted: &Wanted) -> Result<(), BmcError> {
+        match self {
+            Self::Ipmi(_) => ipmi::cannot("settings of the firmware"),
+            Self::Redfish(bmc) => bmc.set_settings(wanted).await,
+            Self::Webhook(_) => webhook::cannot("settings of the firmware"),
         }
     }
 

@@ -122,6 +122,11 @@ pub async fn probe(login: &Login, pace: Pace) -> Result<Probe, BmcError> {
     })
 }
 
+/// What no command of IPMI is for.
+pub(super) fn cannot<T>(what: &str) -> Result<T, BmcError> {
+    Err(BmcError::Unsupported(format!("{what} cannot be reached by IPMI; a BMC that speaks Redfish may offer them")))
+}
+
 impl From<SessionError> for BmcError {
     fn from(error: SessionError) -> Self {
         let text = error.to_string();

@@ -12,6 +12,7 @@ pub mod http;
 mod power;
 mod problem;
 mod rules;
+mod settings;
 mod system;
 pub mod trust;
 
@@ -31,6 +32,7 @@ use super::{
     account::{Account, Ensured},
     events::EventLog,
     power::Patience,
+    settings::{Settings, Wanted},
 };
 use crate::crash::Crash;
 
@@ -115,6 +117,8 @@ impl Redfish {
             (system.at("/Actions/#ComputerSystem.Reset/target").is_some(), Capability::Power),
             (system.at("/Boot").is_some(), Capability::BootOverride),
             (client.root.at("/AccountService").is_some(), Capability::Accounts),
+            (system.at("/Bios").is_some(), Capability::BiosSettings),
+            (system.at("/SecureBoot").is_some(), Capability::SecureBoot),
             (logs(&system) || manager.as_ref().is_some_and(logs), Capability::EventLog),
         ];
         capabilities.extend(offered.iter().filter(|(is, _)| *is).map(|(_, capability)| *capability));
@@ -145,6 +149,14 @@ impl Redfish {
 
     pub(super) async fn events(&self, limit: usize) -> Result<EventLog, BmcError> {
         logged_in!(self, client => events::newest(&mut client, &self.https.system, limit).await)
+    }
+
+    pub(super) async fn settings(&self) -> Result<Settings, BmcError> {
+        logged_in!(self, client => settings::read(&mut client, &self.https.system).await)
+    }
+
+    pub(super) async fn set_settings(&self, wanted: &Wanted) -> Result<(), BmcError> {
+        logged_in!(self, client => settings::write(&mut client, self, wanted).await)
     }
 
     pub(super) async fn power(&self) -> Result<PowerState, BmcError> {

@@ -16,7 +16,10 @@ use super::{
     words::time_to_wire,
 };
 use crate::{
-    domain::bmc::{BmcEvent, EventLog, Exchange, Rotation},
+    domain::{
+        bios::{Attribute, SecureBoot, Settings, Wanted},
+        bmc::{BmcEvent, EventLog, Exchange, Rotation},
+    },
     store::MachineView,
 };
 
@@ -77,6 +80,19 @@ impl Bmcs for Api {
         .await
     }
 
+    async fn get_bios_settings(&self, request: Request<v1::GetBiosSettingsRequest>) -> Answer<v1::BiosSettings> {
+        self.query(BMC, request, |app, user, q| async move { Ok(bios(app.bios_get(&user, &q.machine).await?)) }).await
+    }
+
+    async fn set_bios_settings(&self, request: Request<v1::SetBiosSettingsRequest>) -> Answer<v1::Bmc> {
+        self.mutate(("SetBiosSettings", BMC), request, bmc, |app, ask, q| async move {
+            let comment = why(&ask, &q.comment)?;
+            let attributes = q.attributes.into_iter().map(|a| (a.name, a.value)).collect();
+            app.bios_set(&ask, &q.machine, &Wanted::new(attributes, q.secure_boot)?, &comment).await
+        })
+        .await
+    }
+
     async fn reset_bmc(&self, request: Request<v1::BmcVerbRequest>) -> Answer<v1::Bmc> {
         self.mutate(("ResetBmc", BMC), request, bmc, |app, ask, q| async move {
             app.bmc_reset(&ask, &q.machine, &why(&ask, &q.comment)?).await
@@ -104,6 +120,15 @@ fn event_log(log: EventLog) -> v1::ListBmcEventsResponse {
         text: event.text,
     };
     v1::ListBmcEventsResponse { events: log.events.into_iter().map(event).collect(), more: log.more, log: log.name }
+}
+
+fn bios(settings: Settings) -> v1::BiosSettings {
+    let attribute = |Attribute { name, value, pending }| v1::BiosAttribute { name, value, pending };
+    let secure_boot = |SecureBoot { enable, enforced, mode }| v1::SecureBoot { enable, enforced, mode };
+    v1::BiosSettings {
+        attributes: settings.attributes.into_iter().map(attribute).collect(),
+        secure_boot: settings.secure_boot.map(secure_boot),
+    }
 }
 
 fn account(view: &MachineView) -> v1::RevealBmcPasswordResponse {

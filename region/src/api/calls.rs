@@ -79,6 +79,7 @@ mutations! {
     RescueMachineRequest machine comment,
     BmcVerbRequest machine comment,
     SetBmcRequest machine comment,
+    SetBiosSettingsRequest machine comment,
     AddSshKeyRequest user,
     DeleteSshKeyRequest ssh_key,
     CreateSubnetRequest name,

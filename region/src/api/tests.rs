@@ -33,6 +33,7 @@ fn the_service_has_the_verbs_of_the_table_and_no_other_moves() {
     let others = ["Get", "Update", "Power", "Explain", "Lock", "Unlock", "Configure", "Clone", "Delete"];
     want.extend(others.map(|o| format!("{o}Machine")));
     // The same verbs for several machines at once.
+    want.insert("TellPower".to_owned());
     want.extend(["ListMachines", "AllocateMachines", "BulkMachines", "ListScriptResults"].map(str::to_owned));
     assert_eq!(methods("Machines"), want);
 }

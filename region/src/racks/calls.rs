@@ -9,13 +9,13 @@ use farrier_common::{
     secret::Secret,
     tls::Fingerprint,
 };
-use farrier_proto::{convert, rack, v1};
+use farrier_proto::{convert, rack};
 use tonic::{Code, Response, Status};
 
 use super::{Client, Racks, dial::trouble, permanent, transient};
 use crate::{
     domain::{
-        bmc::{self, Bmc, BmcEvent, BmcFacts, EventLog, Exchange},
+        bmc::{self, Bmc, BmcFacts, Exchange},
         machine::Machine,
         observation::{Trouble, TroubleKind},
     },
@@ -168,18 +168,6 @@ impl Racks {
         Ok(Extra { secrets, forget: vec![pending_purpose(m)], ..Extra::default() })
     }
 
-    /// The newest entries of the BMC's own event log.
-    ///
-    /// # Errors
-    /// The rack or the BMC does not answer, or refuses, or has none.
-    pub async fn bmc_events(&self, m: &Machine, limit: u32) -> Result<EventLog, Trouble> {
-        let ask = |mut c: Client, bmc: rack::Bmc| async move {
-            c.get_bmc_events(rack::GetBmcEventsRequest { bmc: Some(bmc), limit }).await
-        };
-        let told = self.call(m, "read the event log", ask).await?;
-        Ok(EventLog { events: told.events.into_iter().map(event).collect(), more: told.more, name: told.log })
-    }
-
     /// Starts the BMC itself anew.
     ///
     /// # Errors
@@ -240,7 +228,7 @@ impl Racks {
 
     /// One call that may be repeated. A refused login is tried once more if our account may have another password by now: BMCs
     /// are asked while their passwords are being changed.
-    async fn call<T, F, A>(&self, m: &Machine, asked: &str, ask: F) -> Result<T, Trouble>
+    pub(super) async fn call<T, F, A>(&self, m: &Machine, asked: &str, ask: F) -> Result<T, Trouble>
     where
         F: Fn(Client, rack::Bmc) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
@@ -411,12 +399,6 @@ fn probed(r: rack::ProbeBmcResponse, observed_at: Timestamp) -> Result<Probed, T
     );
     let facts = BmcFacts { vendor: redfish.vendor, product: redfish.product, rules: redfish.rules, ..facts };
     Ok(Probed { protocol, power, certificate: Some(certificate), facts, text })
-}
-
-fn event(event: v1::BmcEvent) -> BmcEvent {
-    let v1::BmcEvent { id, at, severity, text } = event;
-    let at = at.and_then(|at| Timestamp::from_timestamp(at.seconds, 0));
-    BmcEvent { id, at, severity: convert::severity_from_wire(severity), text }
 }
 
 fn rack_of(m: &Machine) -> Result<RackId, Trouble> {

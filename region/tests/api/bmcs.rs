@@ -203,3 +203,36 @@ async fn an_admin_reads_what_a_bmc_has_seen() {
     assert_eq!(log, v1::ListBmcEventsResponse { events: vec![event], more: true, log: "SEL".to_owned() });
     assert_eq!(orders.count("GetBmcEvents"), 1);
 }
+
+#[tokio::test]
+async fn the_firmware_is_set_by_its_bmc_and_the_log_names_no_value() {
+    let (site, _rack, orders) = ready().await;
+    let mut bmcs = Bmcs::new(site.channel.clone());
+    let attribute = v1::BiosAttribute { name: "BootMode".into(), value: "Bios".into(), pending: Some("Uefi".into()) };
+    let secure_boot = Some(v1::SecureBoot { enable: true, enforced: None, mode: "UserMode".into() });
+    let settings = v1::BiosSettings { attributes: vec![attribute], secure_boot };
+    orders.answer("GetBiosSettings", &rack::GetBiosSettingsResponse { settings: Some(settings.clone()) });
+    let get = || v1::GetBiosSettingsRequest { machine: "m1".to_owned() };
+    assert_eq!(bmcs.get_bios_settings(by(&site.admin, get())).await.unwrap().into_inner(), settings);
+    let ulf = site.user("ulf", v1::Role::User).await;
+    refused(bmcs.get_bios_settings(by(&ulf, get())).await, Code::PermissionDenied);
+
+    let set = |attributes: &[(&str, &str)]| v1::SetBiosSettingsRequest {
+        options: options(),
+        machine: "m1".to_owned(),
+        comment: "hardening".to_owned(),
+        attributes: attributes.iter().map(|(n, v)| v1::BiosSetting { name: (*n).into(), value: (*v).into() }).collect(),
+        secure_boot: None,
+    };
+    refused(bmcs.set_bios_settings(by(&site.admin, set(&[]))).await, Code::InvalidArgument);
+    assert_eq!(orders.count("SetBiosSettings"), 0);
+    orders.answer("SetBiosSettings", &rack::SetBiosSettingsResponse {});
+    let request = set(&[("SetupPassword", "hunter2-hunter2")]);
+    bmcs.set_bios_settings(by(&site.admin, request.clone())).await.unwrap();
+    bmcs.set_bios_settings(by(&site.admin, request)).await.unwrap();
+    let events = site.app.store.event_list(0, None, None, 100).await.unwrap();
+    let noted: Vec<_> = events.iter().map(|e| e.body.reason.as_str()).filter(|r| r.contains("SetupPassword")).collect();
+    assert_eq!(noted, ["set, from the next start on: BIOS attributes SetupPassword (hardening)"]);
+    let (database, value) = (site.database(), b"hunter2-hunter2");
+    assert!(!database.windows(value.len()).any(|w| w == value), "a value may be a password");
+}

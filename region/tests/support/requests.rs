@@ -11,6 +11,7 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     ("farrier.v1.Bmcs/RotateBmcPassword", "the same"),
     ("farrier.v1.Bmcs/RevealBmcPassword", "the same; and its answer is not kept, because it holds a password"),
     ("farrier.v1.Bmcs/ResetBmc", "the same"),
+    ("farrier.v1.Bmcs/SetBiosSettings", "the same as ProbeBmc"),
     ("farrier.v1.Machines/PowerMachine", "succeeds only with a rack and a BMC; the fleet's scenarios have both"),
     ("farrier.v1.Machines/TellPower", "wants a machine that people switch; tests/api/manual.rs repeats it"),
     ("farrier.v1.Machines/CloneMachine", "wants machines with an inventory; tests/api/layouts.rs repeats it"),

@@ -5,7 +5,7 @@ use farrier_rack::bmc::Capability;
 
 use crate::{Bmc, bmcs};
 
-const VENDORS: [&str; 5] = ["dell", "hpe", "supermicro", "lenovo", "openbmc"];
+pub(crate) const VENDORS: [&str; 5] = ["dell", "hpe", "supermicro", "lenovo", "openbmc"];
 
 #[tokio::test]
 async fn the_event_log_is_found_wherever_it_is() {

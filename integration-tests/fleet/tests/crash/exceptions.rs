@@ -109,8 +109,8 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         ALL,
         "given for a machine that is deleted, which is refused in working states",
     ),
-    rack(COMMANDS, &["get-bmc-events"], ALL, "a person's question, which changes nothing"),
-    rack(COMMANDS, &["reset-bmc"], ALL, "a person's verb, which is refused in working states"),
+    rack(COMMANDS, &["get-bmc-events", "get-bios-settings"], ALL, "a person's question, which changes nothing"),
+    rack(COMMANDS, &["reset-bmc", "set-bios-settings"], ALL, "a person's verb, which is refused in working states"),
     rack(
         &["command-received", "command-done", "password-changed"],
         &["change-bmc-password"],

@@ -137,19 +137,29 @@ impl<'a> Client<'a> {
 
     /// Changes a resource. `read` is as it was read; it is read again if the BMC has another version by now.
     pub(super) async fn patch(&mut self, read: &Document, body: &Map<String, Value>) -> Result<(), BmcError> {
-        let (path, mut etag) = (read.path.clone(), read.etag.clone());
+        let answer = self.try_patch(read, body).await?;
+        self.finish("PATCH", &read.path, answer).await.map(drop)
+    }
+
+    /// The same, if what is begun by it ends much later: it is not waited for.
+    pub(super) async fn patch_begun(&mut self, read: &Document, body: &Map<String, Value>) -> Result<(), BmcError> {
+        let answer = self.try_patch(read, body).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(self.refusal("PATCH", &read.path, &answer)) }
+    }
+
+    async fn try_patch(&mut self, read: &Document, body: &Map<String, Value>) -> Result<Answer, BmcError> {
+        let (path, mut etag, mut tried) = (read.path.clone(), read.etag.clone(), 1);
         let text = Value::Object(body.clone()).to_string();
-        for tried in 1.. {
+        loop {
             let version = etag.take().filter(|_| self.rules.if_match() == IfMatch::Own);
             let answer = self.ask(&Method::PATCH, &path, version.as_deref(), Some(&text)).await?;
             let other = matches!(answer.status, StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED);
-            if other && tried < VERSIONS {
-                etag = self.get(&path).await?.etag;
-                continue;
+            if !other || tried >= VERSIONS {
+                return Ok(answer);
             }
-            return self.finish("PATCH", &path, answer).await.map(drop);
+            tried += 1;
+            etag = self.get(&path).await?.etag;
         }
-        Ok(())
     }
 
     /// Does an action or makes a resource; answers where it is, if the BMC tells.

@@ -3,13 +3,17 @@
 use farrier_common::secret::{Secret, bmc_password};
 
 use super::{
-    super::{App, context::Ask},
+    super::{
+        App,
+        context::{Ask, needs},
+    },
     power::error,
 };
 use crate::{
     domain::{
         Error, Result,
         advance::Change,
+        bios::{Settings, Wanted},
         bmc::{Bmc, BmcUpdate, EventLog, Exchange, PASSWORD},
         lifecycle::Class,
         machine::Machine,
@@ -101,11 +105,53 @@ impl App {
     /// # Errors
     /// Not an admin; no BMC is known; rack or BMC do not answer; the BMC has none.
     pub async fn bmc_events(&self, user: &User, which: &str, limit: u32) -> Result<EventLog> {
-        super::super::context::needs(user, Role::Admin, "read the event logs of BMCs")?;
+        needs(user, Role::Admin, "read the event logs of BMCs")?;
         let m = self.machine_get(user, which).await?.machine;
         reachable(&m)?;
         more_than_power(&m, "an event log", "")?;
         self.racks.bmc_events(&m, limit).await.map_err(error)
+    }
+
+    /// Asks a machine's BMC now for the settings of the machine's firmware.
+    ///
+    /// # Errors
+    /// Not an admin; no BMC is known; rack or BMC do not answer; the BMC offers none.
+    pub async fn bios_get(&self, user: &User, which: &str) -> Result<Settings> {
+        needs(user, Role::Admin, "read the settings of firmware")?;
+        let m = self.machine_get(user, which).await?.machine;
+        reachable(&m)?;
+        more_than_power(&m, "settings of the firmware", "")?;
+        self.racks.bios_settings(&m).await.map_err(error)
+    }
+
+    /// Sets some of them, from the machine's next start on.
+    ///
+    /// The BMC first, then the record: if the answer is lost between them, a repeated request sets the same once more.
+    ///
+    /// # Errors
+    /// Not an admin; the machine is at work; no BMC is known; rack or BMC do not answer; there is no such setting.
+    pub async fn bios_set(
+        &self,
+        ask: &Ask<MachineView>,
+        which: &str,
+        wanted: &Wanted,
+        comment: &str,
+    ) -> Result<Once<MachineView>> {
+        let verb = "set the firmware of";
+        let m = self.bmc_of(ask, which, verb).await?;
+        more_than_power(&m, "settings of the firmware", "")?;
+        at_rest(&m)?;
+        if !ask.request.validate_only {
+            self.racks.set_bios_settings(&m, wanted).await.map_err(error)?;
+        }
+        let asked = recorded(ask);
+        self.change(&asked, which, verb, |_, m| {
+            let mut change = Change::of(m.clone());
+            let what = format!("set, from the next start on: {}", wanted.summary());
+            change.events.push(noted(m, ask.actor(), &what, comment));
+            Ok((change, Extra::default()))
+        })
+        .await
     }
 
     /// Has the password of our account on a machine's BMC changed; the engine does it.
@@ -180,7 +226,7 @@ impl App {
         ask.still(m.name.as_str(), m.etag())?;
         unlocked(&m, verb)?;
         ask.still_in(&m)?;
-        super::super::context::needs(&ask.user, Role::Admin, &format!("{verb} machines"))?;
+        needs(&ask.user, Role::Admin, &format!("{verb} machines"))?;
         reachable(&m)?;
         Ok(m)
     }

@@ -29,6 +29,8 @@ pub const CALLS: &[Call] = &[
     changes("Bmcs",       "RevealBmcPassword",         ADMIN),
     changes("Bmcs",       "SetBmc",                    ADMIN),
     changes("Bmcs",       "ResetBmc",                  ADMIN),
+    reads  ("Bmcs",       "GetBiosSettings",           ADMIN),
+    changes("Bmcs",       "SetBiosSettings",           ADMIN),
 
     reads  ("Events",     "ListEvents",                Token),
     reads  ("Events",     "WatchEvents",               Token),
