@@ -14,6 +14,7 @@ use farrier_integration_tests::{
     site::{Site, word},
     wait::{self, Seen},
 };
+use serde_json::Value;
 
 use super::LIMIT;
 
@@ -27,8 +28,8 @@ enum Manner {
 }
 
 /// Does what the machine's reason asks for, if it asks for anything.
-fn obey(site: &Site, member: &Member, name: &str, manner: Manner) -> Result<()> {
-    let explained = site.explain(name)?;
+fn obey(site: &Site, member: &Member, explained: &Value, manner: Manner) -> Result<()> {
+    let name = &word(&explained["machine"], "name");
     let tell = |power: &str| site.admin.run(&["machine", "tell-power", name, power]).map(drop);
     let phase = word(&explained["machine"], "phase");
     match (word(&explained["why"], "reason_code").as_str(), phase.as_str(), manner) {
@@ -57,12 +58,12 @@ fn obey(site: &Site, member: &Member, name: &str, manner: Manner) -> Result<()> 
 
 fn reaches(site: &Site, member: &Member, name: &str, state: &str, manner: Manner) -> Result<()> {
     wait::until(&format!("{name} is {state}"), LIMIT, || {
-        let machine = site.machine(name)?;
-        if machine["state"] == state {
+        let explained = site.explain(name)?;
+        if explained["machine"]["state"] == state {
             return Ok(Seen::Now(()));
         }
-        obey(site, member, name, manner)?;
-        Ok(Seen::NotYet(machine.to_string()))
+        obey(site, member, &explained, manner)?;
+        Ok(Seen::NotYet(explained["machine"].to_string()))
     })
 }
 
