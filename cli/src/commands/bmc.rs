@@ -97,7 +97,7 @@ pub(crate) struct SetBiosArgs {
     /// UEFI Secure Boot.
     #[arg(long, value_enum, group = "setting")]
     secure_boot: Option<Switch>,
-    /// Why, for the event log, which names attributes and not their values.
+    /// Why, for the event log.
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
 }

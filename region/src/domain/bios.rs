@@ -50,7 +50,7 @@ impl Wanted {
     /// Checks names and values by themselves; whether there are such attributes, the BMC knows.
     ///
     /// # Errors
-    /// Nothing is to be set, too much is, a name is given twice, or a name or value cannot be one.
+    /// Nothing is to be set, too much is, a name is given twice or is a password's, or a name or value cannot be one.
     pub fn new(attributes: Vec<(String, String)>, secure_boot: Option<bool>) -> Result<Self> {
         let wrong = |why: String| Err(Error::invalid("attributes", why));
         if attributes.is_empty() && secure_boot.is_none() {
@@ -70,6 +70,10 @@ impl Wanted {
             if !names.insert(name) {
                 return wrong(format!("{name} is given twice"));
             }
+            // It would be in command lines, and in what a BMC says when it refuses it. Redfish has an action of its own for them.
+            if name.to_ascii_lowercase().contains("password") {
+                return wrong(format!("{name}: passwords of the firmware are not set here"));
+            }
         }
         Ok(Self { attributes, secure_boot })
     }
@@ -86,7 +90,7 @@ impl Wanted {
         self.secure_boot
     }
 
-    /// For the log: which attributes, without their values, because some are passwords.
+    /// For the log: which attributes, without their values: it is short.
     #[must_use]
     pub fn summary(&self) -> String {
         let names: Vec<_> = self.attributes.iter().map(|(name, _)| name.as_str()).collect();
@@ -115,19 +119,26 @@ mod tests {
             (&[][..], "nothing is to be set"),
             (&[("", "on")], "a name has 1 to 128"),
             (&[("Boot\n", "on")], "a name has 1 to 128"),
-            (&[("SetupPassword", &long)], "SetupPassword: a value has at most 256"),
+            (&[("AssetTag", &long)], "AssetTag: a value has at most 256"),
+            (&[("SetupPassword", "hunter2")], "SetupPassword: passwords of the firmware are not set here"),
             (&[("A", "1"), ("A", "2")], "A is given twice"),
             (&[("A", "1"); 101], "at most 100"),
         ] {
             let told = wanted(pairs, None).unwrap_err().to_string();
-            assert!(told.starts_with("attributes: ") && told.contains(why) && !told.contains(&long), "{told}");
+            assert!(
+                told.starts_with("attributes: ")
+                    && told.contains(why)
+                    && !told.contains(&long)
+                    && !told.contains("hunter2"),
+                "{told}"
+            );
         }
     }
 
     #[test]
     fn the_log_tells_names_and_no_values() {
-        let told = wanted(&[("BootMode", "Uefi"), ("SetupPassword", "hunter2")], Some(true)).unwrap().summary();
-        assert_eq!(told, "BIOS attributes BootMode, SetupPassword; secure boot on");
+        let told = wanted(&[("BootMode", "Uefi"), ("AssetTag", "r7")], Some(true)).unwrap().summary();
+        assert_eq!(told, "BIOS attributes BootMode, AssetTag; secure boot on");
         assert_eq!(wanted(&[], Some(false)).unwrap().summary(), "secure boot off");
     }
 }
